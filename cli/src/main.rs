@@ -1,0 +1,2 @@
+//! The `bert4rs` command line.
+fn main() {}

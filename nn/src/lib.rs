@@ -1,0 +1,1 @@
+//! Model parts: encoders, heads, losses and the loading of published checkpoints.

@@ -1,0 +1,1 @@
+//! bert4rs: text-understanding models from training to serving.

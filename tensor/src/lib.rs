@@ -1,0 +1,1 @@
+//! Tensors with tape autograd, packed batches, counter-based random numbers and weight files.

@@ -1,0 +1,1 @@
+//! Development helpers: golden vectors, finite differences, brute force.

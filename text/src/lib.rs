@@ -1,0 +1,1 @@
+//! Strings: tokenizers, vocabularies, exact spans and file formats; no tensors.

@@ -1,0 +1,1 @@
+//! Optimizers, training steps, the trainer, checkpoints and metrics.
