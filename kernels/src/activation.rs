@@ -1,1 +1,377 @@
-//! To be written.
+//! Element by element: activations, dropout, and the bias of a linear layer.
+//!
+//! Definition:  gelu(x) = x Phi(x); gelu_tanh(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)));
+//!              silu(x) = x sigmoid(x)
+//! Shapes:      any, elementwise; bias [D] with x [N, D]
+//! Numerics:    derivatives from the stored pre-activation, so that nothing else need be kept
+//! Reference:   Hendrycks, Gimpel, Gaussian Error Linear Units, 2016
+
+use crate::Real;
+use crate::cpu::simd;
+use crate::parallel::rows;
+use crate::random::Dropout;
+
+/// Elements handed out together: whole vectors and whole blocks of random words.
+const TILE: usize = 64;
+
+/// The non-linearity of a layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `max(x, 0)`, with derivative 0 at 0.
+    Relu,
+    /// `x Phi(x)` with the normal distribution function, by `erf`.
+    Gelu,
+    /// The approximation of `Gelu` by `tanh`, as in the original BERT and GPT code.
+    GeluTanh,
+    /// `x sigmoid(x)`, also called swish.
+    Silu,
+    /// Hyperbolic tangent.
+    Tanh,
+    /// Logistic function.
+    Sigmoid,
+}
+
+const SQRT_2_OVER_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
+const CUBIC: f64 = 0.044_715;
+
+impl Activation {
+    /// The value at `x`.
+    #[inline(always)]
+    pub fn apply<T: Real>(self, x: T) -> T {
+        match self {
+            Self::Relu => {
+                if x < T::ZERO {
+                    T::ZERO // and NaN stays NaN
+                } else {
+                    x
+                }
+            }
+            Self::Gelu => x * normal_cdf(x),
+            Self::GeluTanh => {
+                let half = T::from_f64(0.5);
+                half * x * (T::ONE + cubic(x).tanh())
+            }
+            Self::Silu => x * x.sigmoid(),
+            Self::Tanh => x.tanh(),
+            Self::Sigmoid => x.sigmoid(),
+        }
+    }
+
+    /// The derivative at `x`, the input of [`Activation::apply`].
+    #[inline(always)]
+    pub fn derivative<T: Real>(self, x: T) -> T {
+        match self {
+            Self::Relu => {
+                if x > T::ZERO {
+                    T::ONE
+                } else {
+                    T::ZERO
+                }
+            }
+            Self::Gelu => {
+                let root = T::from_f64(0.5 * SQRT_2_OVER_PI); // 1 / sqrt(2 pi)
+                let density = root * (T::from_f64(-0.5) * x * x).exp();
+                normal_cdf(x) + x * density
+            }
+            Self::GeluTanh => {
+                let half = T::from_f64(0.5);
+                let t = cubic(x).tanh();
+                let slope = T::from_f64(SQRT_2_OVER_PI) + T::from_f64(3.0 * CUBIC * SQRT_2_OVER_PI) * x * x;
+                half * (T::ONE + t) + half * x * (T::ONE - t * t) * slope
+            }
+            Self::Silu => {
+                let s = x.sigmoid();
+                s * (T::ONE + x * (T::ONE - s))
+            }
+            Self::Tanh => {
+                let t = x.tanh();
+                T::ONE - t * t
+            }
+            Self::Sigmoid => {
+                let s = x.sigmoid();
+                s * (T::ONE - s)
+            }
+        }
+    }
+
+    /// Runs `work` with `self` as a constant of the compiler, so that its loop has no branches.
+    #[inline(always)]
+    fn specialise(self, work: impl FnOnce(Self)) {
+        match self {
+            Self::Relu => work(Self::Relu),
+            Self::Gelu => work(Self::Gelu),
+            Self::GeluTanh => work(Self::GeluTanh),
+            Self::Silu => work(Self::Silu),
+            Self::Tanh => work(Self::Tanh),
+            Self::Sigmoid => work(Self::Sigmoid),
+        }
+    }
+}
+
+#[inline(always)]
+fn normal_cdf<T: Real>(x: T) -> T {
+    let half = T::from_f64(0.5);
+    half + half * (x * T::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf()
+}
+
+#[inline(always)]
+fn cubic<T: Real>(x: T) -> T {
+    T::from_f64(SQRT_2_OVER_PI) * (x + T::from_f64(CUBIC) * x * x * x)
+}
+
+/// `y[i] = f(x[i])`.
+pub fn forward<T: Real>(activation: Activation, x: &[T], y: &mut [T]) {
+    assert_eq!(x.len(), y.len(), "activation: input and output differ in length");
+    rows(y, TILE, 4 * TILE, |tile, y| {
+        let x = &x[tile * TILE..][..y.len()];
+        simd(
+            #[inline(always)]
+            || {
+                activation.specialise(
+                    #[inline(always)]
+                    |f| {
+                        for (y, &x) in y.iter_mut().zip(x) {
+                            *y = f.apply(x);
+                        }
+                    },
+                )
+            },
+        )
+    });
+}
+
+/// `d_x[i] = d_y[i] f'(x[i])`.
+pub fn backward<T: Real>(activation: Activation, x: &[T], d_y: &[T], d_x: &mut [T]) {
+    assert_eq!(x.len(), d_x.len(), "activation: input and its gradient differ in length");
+    assert_eq!(d_y.len(), d_x.len(), "activation: output and input gradients differ in length");
+    rows(d_x, TILE, 8 * TILE, |tile, d_x| {
+        let (x, d_y) = (&x[tile * TILE..][..d_x.len()], &d_y[tile * TILE..][..d_x.len()]);
+        simd(
+            #[inline(always)]
+            || {
+                activation.specialise(
+                    #[inline(always)]
+                    |f| {
+                        for ((d_x, &x), &d_y) in d_x.iter_mut().zip(x).zip(d_y) {
+                            *d_x = d_y * f.derivative(x);
+                        }
+                    },
+                )
+            },
+        )
+    });
+}
+
+/// `y[i] = x[i] factor(i)`; the backward pass is the same call with the gradients.
+pub fn dropout<T: Real>(dropout: Dropout, x: &[T], y: &mut [T]) {
+    assert_eq!(x.len(), y.len(), "dropout: input and output differ in length");
+    rows(y, TILE, 8 * TILE, |tile, y| {
+        let first = tile * TILE;
+        let x = &x[first..][..y.len()];
+        simd(
+            #[inline(always)]
+            || {
+                let mut factors = [T::ZERO; TILE];
+                for (i, (y, x)) in y.chunks_mut(TILE).zip(x.chunks(TILE)).enumerate() {
+                    let factors = &mut factors[..y.len()];
+                    dropout.factors((first + i * TILE) as u64, factors);
+                    for ((y, &x), &factor) in y.iter_mut().zip(x).zip(&*factors) {
+                        *y = x * factor;
+                    }
+                }
+            },
+        )
+    });
+}
+
+/// `x[n, d] += bias[d]`.
+pub fn add_bias<T: Real>(x: &mut [T], bias: &[T]) {
+    let width = bias.len();
+    assert!(x.len().is_multiple_of(width), "add_bias: rows are not whole");
+    rows(x, width, width, |_, x| {
+        simd(
+            #[inline(always)]
+            || {
+                for row in x.chunks_exact_mut(width) {
+                    for (x, &b) in row.iter_mut().zip(bias) {
+                        *x += b;
+                    }
+                }
+            },
+        )
+    });
+}
+
+/// `out[d] = sum over n of x[n, d]`: the gradient of a bias.
+///
+/// Threads share out the columns. Rows are added in groups, so that the rounding error grows with the
+/// number of groups and not of rows.
+pub fn sum_rows<T: Real>(x: &[T], width: usize, out: &mut [T]) {
+    const GROUP: usize = 64;
+    assert_eq!(out.len(), width, "sum_rows: output is not one row");
+    assert!(x.len().is_multiple_of(width), "sum_rows: rows are not whole");
+    let count = x.len().checked_div(width).unwrap_or(0);
+    rows(out, TILE, count * TILE, |tile, out| {
+        simd(
+            #[inline(always)]
+            || {
+                for (i, out) in out.chunks_mut(TILE).enumerate() {
+                    let column = (tile + i) * TILE;
+                    out.fill(T::ZERO);
+                    for group in x.chunks(GROUP * width) {
+                        let mut sums = [T::ZERO; TILE];
+                        if out.len() == TILE {
+                            for row in group.chunks_exact(width) {
+                                let row = &row[column..column + TILE];
+                                for j in 0..TILE {
+                                    sums[j] += row[j];
+                                }
+                            }
+                        } else {
+                            for row in group.chunks_exact(width) {
+                                for (s, &x) in sums.iter_mut().zip(&row[column..column + out.len()]) {
+                                    *s += x;
+                                }
+                            }
+                        }
+                        for (o, &s) in out.iter_mut().zip(&sums) {
+                            *o += s;
+                        }
+                    }
+                }
+            },
+        )
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ALL: [Activation; 6] = [
+        Activation::Relu,
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::Silu,
+        Activation::Tanh,
+        Activation::Sigmoid,
+    ];
+
+    fn on_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool").install(work)
+    }
+
+    fn grid(n: usize) -> Vec<f64> {
+        (0..n).map(|i| (i as f64 * 0.731).sin() * 6.0 + 0.001).collect()
+    }
+
+    fn plain(f: Activation, x: f64) -> f64 {
+        match f {
+            Activation::Relu => x.max(0.0),
+            Activation::Gelu => 0.5 * x * libm::erfc(-x / 2f64.sqrt()),
+            Activation::GeluTanh => {
+                let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
+                0.5 * x * (1.0 + u.tanh())
+            }
+            Activation::Silu => x / (1.0 + (-x).exp()),
+            Activation::Tanh => x.tanh(),
+            Activation::Sigmoid => 1.0 / (1.0 + (-x).exp()),
+        }
+    }
+
+    #[test]
+    fn known_values() {
+        assert_eq!(Activation::Relu.apply(-2.0), 0.0);
+        assert!((Activation::Gelu.apply(1.0f64) - 0.841_344_746_068_542_9).abs() < 1e-15);
+        assert!((Activation::Silu.apply(1.0f64) - 0.731_058_578_630_004_9).abs() < 1e-15);
+        assert!((Activation::Sigmoid.derivative(0.0f64) - 0.25).abs() < 1e-15);
+    }
+
+    #[test]
+    fn values_are_the_plain_formulas_in_both_types() {
+        let x = grid(1001);
+        let x32: Vec<f32> = x.iter().map(|&x| x as f32).collect();
+        for f in ALL {
+            let (mut y, mut y32) = (vec![0.0; x.len()], vec![0f32; x.len()]);
+            forward(f, &x, &mut y);
+            forward(f, &x32, &mut y32);
+            for i in 0..x.len() {
+                assert!((y[i] - plain(f, x[i])).abs() < 1e-14, "{f:?}({})", x[i]);
+                let want = plain(f, f64::from(x32[i]));
+                assert!((f64::from(y32[i]) - want).abs() < 1e-6, "{f:?}({}) in f32", x[i]);
+            }
+        }
+    }
+
+    #[test]
+    fn gradients_are_finite_differences_in_both_types() {
+        let x = grid(333);
+        let x32: Vec<f32> = x.iter().map(|&x| x as f32).collect();
+        let d_y: Vec<f64> = (0..333).map(|i| (i as f64).cos()).collect();
+        let d_y32: Vec<f32> = d_y.iter().map(|&x| x as f32).collect();
+        for f in ALL {
+            let (mut d_x, mut d_x32) = (vec![0.0; 333], vec![0f32; 333]);
+            backward(f, &x, &d_y, &mut d_x);
+            backward(f, &x32, &d_y32, &mut d_x32);
+            for i in 0..x.len() {
+                let h = 1e-6;
+                let want = d_y[i] * (plain(f, x[i] + h) - plain(f, x[i] - h)) / (2.0 * h);
+                assert!((d_x[i] - want).abs() < 1e-8, "{f:?}'({})", x[i]);
+                assert!((f64::from(d_x32[i]) - d_x[i]).abs() < 5e-6, "{f:?}'({}) in f32", x[i]);
+            }
+        }
+    }
+
+    #[test]
+    fn large_inputs_saturate() {
+        for (f, top) in ALL.into_iter().zip([1e4, 1e4, 1e4, 1e4, 1.0, 1.0]) {
+            assert_eq!(f.apply(1e4f32), top, "{f:?}");
+            assert_eq!(f.apply(-1e4f32), if f == Activation::Tanh { -1.0 } else { 0.0 }, "{f:?}");
+            assert_eq!(f.derivative(1e4f32), if top == 1e4 { 1.0 } else { 0.0 }, "{f:?}");
+            assert_eq!(f.derivative(-1e4f32), 0.0, "{f:?}");
+        }
+        assert!(ALL.iter().all(|f| f.apply(f32::NAN).is_nan()), "NaN must stay visible");
+    }
+
+    #[test]
+    fn dropout_is_the_rule_of_its_stream() {
+        for n in [0, 1, 63, 64, 1000] {
+            let rule = Dropout::new(0.4, 11);
+            let x: Vec<f32> = (0..n).map(|i| i as f32 + 1.0).collect();
+            let (mut y, mut factors) = (vec![0.0; n], vec![0.0; n]);
+            dropout(rule, &x, &mut y);
+            rule.factors(0, &mut factors);
+            assert!((0..n).all(|i| y[i] == x[i] * factors[i]));
+        }
+    }
+
+    #[test]
+    fn bias_and_its_gradient_are_plain_loops() {
+        for (n, width) in [(0, 3), (1, 1), (5, 1), (70, 16), (200, 131), (3, 64)] {
+            let mut x: Vec<f64> = (0..n * width).map(|i| ((i * 31) % 17) as f64).collect();
+            let mut sums = vec![-1.0; width];
+            sum_rows(&x, width, &mut sums);
+            for d in 0..width {
+                assert_eq!(sums[d], (0..n).map(|r| x[r * width + d]).sum::<f64>());
+            }
+            let before = x.clone();
+            let bias: Vec<f64> = (0..width).map(|d| d as f64).collect();
+            add_bias(&mut x, &bias);
+            assert!((0..x.len()).all(|i| x[i] == before[i] + bias[i % width]));
+        }
+    }
+
+    #[test]
+    fn results_do_not_depend_on_threads() {
+        let x: Vec<f32> = grid(300 * 1001).iter().map(|&x| x as f32).collect();
+        let run = || {
+            let mut out = vec![vec![0f32; x.len()]; 4];
+            forward(Activation::Gelu, &x, &mut out[0]);
+            backward(Activation::Gelu, &x, &x, &mut out[1]);
+            dropout(Dropout::new(0.1, 3), &x, &mut out[2]);
+            sum_rows(&x, 1001, &mut out[3][..1001]);
+            out.concat().into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        assert_eq!(on_threads(1, run), on_threads(3, run));
+    }
+}
