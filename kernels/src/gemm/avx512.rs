@@ -1,0 +1,282 @@
+//! The product in f32 with AVX-512: 8 rows x 48 columns in 24 registers.
+//!
+//! Definition:  c [m, n] = a [m, k] b [k, n] (+ c)
+//! Numerics:    every element is the sum over blocks of at most `DEPTH` terms, in order, of one chain
+//!              of fused multiply-adds. The blocks depend on k alone, so an element depends neither
+//!              on the other rows and columns nor on the threads.
+//! Cost:        the right factor is packed into panels block by block in cache; the left one is read
+//!              in place when its rows are contiguous, and packed into strips of 8 otherwise
+
+use super::View;
+use super::pack::{self, Lane, PANEL, PANEL_LANES, mask, panel_lanes};
+use rayon::prelude::*;
+use std::arch::x86_64::*;
+
+/// Rows of the micro-kernel.
+const ROWS: usize = 8;
+/// Terms summed in registers: a strip of 8 rows takes 12 KiB of L1, a panel 72 KiB of L2.
+const DEPTH: usize = 384;
+/// Panels packed together: 576 KiB, so they fit an L2 of 1 MiB with the rows that meet them.
+const GROUP: usize = 8;
+/// Rows packed together when the left factor is stored by columns.
+const STRIPS: usize = 64;
+/// Multiply-adds below which a second thread costs more than it saves.
+const SPLIT: usize = 1 << 19;
+
+/// The right factor.
+#[derive(Clone, Copy)]
+pub(super) enum Right<'a> {
+    /// As stored; packed on the way.
+    View(View<'a, f32>),
+    /// Packed before.
+    #[allow(dead_code)]
+    Panels(&'a [Lane]),
+}
+
+/// Sizes and factors of one product.
+#[derive(Clone, Copy)]
+pub(super) struct Product<'a> {
+    pub m: usize,
+    pub n: usize,
+    pub k: usize,
+    pub a: View<'a, f32>,
+    pub b: Right<'a>,
+    pub accumulate: bool,
+}
+
+/// A part of the result: whole panels of columns.
+#[derive(Clone, Copy)]
+struct Part {
+    row: usize,
+    rows: usize,
+    column: usize,
+    columns: usize,
+}
+
+#[derive(Clone, Copy)]
+struct Output(*mut f32);
+// SAFETY: parts are disjoint, and every thread writes its own parts only.
+unsafe impl Send for Output {}
+// SAFETY: as above.
+unsafe impl Sync for Output {}
+
+impl Output {
+    fn pointer(&self) -> *mut f32 {
+        self.0
+    }
+}
+
+/// Computes `p` into `c`, calling `finish(row, column, segment)` on every complete piece of a row.
+pub(super) fn product(p: Product, c: &mut [f32], finish: impl Fn(usize, usize, &mut [f32]) + Sync) {
+    assert_eq!(c.len(), p.m * p.n, "gemm: output has a wrong length");
+    p.a.check(p.m, p.k);
+    match p.b {
+        Right::View(b) => b.check(p.k, p.n),
+        Right::Panels(lanes) => assert_eq!(lanes.len(), p.k * p.n.div_ceil(16), "gemm: packed weights"),
+    }
+    assert_eq!(crate::cpu::Path::detect(), crate::cpu::Path::Avx512);
+    if p.m == 0 || p.n == 0 {
+        return;
+    }
+    if p.k == 0 {
+        if !p.accumulate {
+            c.fill(0.0);
+        }
+        return c.chunks_exact_mut(p.n).enumerate().for_each(|(i, row)| finish(i, 0, row));
+    }
+    let out = Output(c.as_mut_ptr());
+    let parts = split(&p, rayon::current_num_threads());
+    let run = |part: &Part| {
+        // SAFETY: AVX-512 is there, the factors and the output have the asserted sizes, and parts
+        // are disjoint.
+        unsafe { block(&p, *part, out.pointer(), &finish) }
+    };
+    if parts.len() < 2 {
+        parts.iter().for_each(run);
+    } else {
+        parts.par_iter().with_max_len(1).for_each(run);
+    }
+}
+
+/// Cuts the result into parts for `threads` threads. Only speed depends on the cut.
+fn split(p: &Product, threads: usize) -> Vec<Part> {
+    let panels = p.n.div_ceil(PANEL);
+    let single = threads == 1 || p.m.saturating_mul(p.n).saturating_mul(p.k) < SPLIT;
+    let wanted = if single { 1 } else { 4 * threads };
+    // Cutting rows means packing the right factor again, cutting columns the left one.
+    let least_rows = if matches!(p.b, Right::Panels(_)) { 32 } else { 128 };
+    let mut groups = panels.div_ceil(GROUP);
+    let row_parts = wanted.div_ceil(groups).min(p.m.div_ceil(least_rows)).max(1);
+    if groups * row_parts < wanted {
+        groups = wanted.div_ceil(row_parts).min(panels);
+    }
+    let rows = p.m.div_ceil(row_parts).next_multiple_of(ROWS);
+    let mut parts = Vec::with_capacity(groups * row_parts);
+    for g in 0..groups {
+        let column = g * panels / groups * PANEL;
+        let end = ((g + 1) * panels / groups * PANEL).min(p.n);
+        for row in (0..p.m).step_by(rows) {
+            parts.push(Part { row, rows: rows.min(p.m - row), column, columns: end - column });
+        }
+    }
+    parts
+}
+
+/// Computes one part, group by group, block by block of the sum.
+#[target_feature(enable = "avx512f")]
+unsafe fn block(p: &Product, part: Part, c: *mut f32, finish: &impl Fn(usize, usize, &mut [f32])) {
+    let blocks = p.k.div_ceil(DEPTH);
+    let depth = p.k.div_ceil(blocks).next_multiple_of(16);
+    let in_place = p.a.col_stride == 1;
+    let mut left = if in_place { Vec::new() } else { pack::scratch(STRIPS * depth) };
+    let columns_at_once = part.columns.min(GROUP * PANEL);
+    let mut right = match p.b {
+        Right::View(_) => pack::scratch(depth * columns_at_once.next_multiple_of(16)),
+        Right::Panels(_) => Vec::new(),
+    };
+    let (left, right): (*mut f32, *mut f32) = (left.as_mut_ptr().cast(), right.as_mut_ptr().cast());
+    let end = part.column + part.columns;
+    for column in (part.column..end).step_by(GROUP * PANEL) {
+        let columns = (end - column).min(GROUP * PANEL);
+        for first in (0..p.k).step_by(depth) {
+            let k = depth.min(p.k - first);
+            let last = first + k == p.k;
+            // SAFETY: block and group lie inside the factors, and the scratch memory was sized for them.
+            let (panels, panel_rows) = unsafe {
+                match p.b {
+                    Right::View(b) => {
+                        pack::pack(b, first, k, column, columns, right);
+                        (right.cast_const(), k)
+                    }
+                    Right::Panels(lanes) => (lanes.as_ptr().cast::<f32>().add(column * p.k), p.k),
+                }
+            };
+            let skip = if panel_rows == k { 0 } else { first };
+            for base in (0..part.rows).step_by(STRIPS) {
+                let rows = (part.rows - base).min(STRIPS);
+                if !in_place {
+                    // SAFETY: rows <= STRIPS and k <= depth fit the scratch memory.
+                    unsafe { pack::strips(p.a, part.row + base, rows, first, k, left) };
+                }
+                for strip in (0..rows).step_by(ROWS) {
+                    let row = part.row + base + strip;
+                    let count = (rows - strip).min(ROWS);
+                    // SAFETY: the strip is inside `a` or inside the scratch memory.
+                    let (a, stride, step) = unsafe {
+                        if in_place {
+                            (p.a.data.as_ptr().add(row * p.a.row_stride + first), p.a.row_stride, 1)
+                        } else {
+                            (left.cast_const().add(strip * k), 1, ROWS)
+                        }
+                    };
+                    for at in (0..columns).step_by(PANEL) {
+                        let lanes = panel_lanes(columns - at);
+                        // SAFETY: panel `at` starts at at * panel_rows, its row `first` lies 16 lanes
+                        // * first further; the tile is inside this part of `c`.
+                        unsafe {
+                            let tile = Tile {
+                                k,
+                                a,
+                                stride,
+                                step,
+                                b: panels.add(at * panel_rows + 16 * lanes * skip),
+                                c: c.add(row * p.n + column + at),
+                                c_stride: p.n,
+                                last: mask(columns - at - 16 * (lanes - 1)),
+                                add: p.accumulate || first > 0,
+                            };
+                            tile.compute(count, lanes);
+                        }
+                    }
+                    if last {
+                        for r in row..row + count {
+                            // SAFETY: this piece of row r belongs to this part alone.
+                            let segment =
+                                unsafe { std::slice::from_raw_parts_mut(c.add(r * p.n + column), columns) };
+                            finish(r, column, segment);
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// One call of the micro-kernel.
+struct Tile {
+    k: usize,
+    a: *const f32,
+    stride: usize,
+    step: usize,
+    b: *const f32,
+    c: *mut f32,
+    c_stride: usize,
+    last: __mmask16,
+    add: bool,
+}
+
+impl Tile {
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn compute(&self, rows: usize, lanes: usize) {
+        // SAFETY: as the caller's.
+        unsafe {
+            match lanes {
+                PANEL_LANES => self.rows::<PANEL_LANES>(rows),
+                2 => self.rows::<2>(rows),
+                _ => self.rows::<1>(rows),
+            }
+        }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f")]
+    unsafe fn rows<const V: usize>(&self, rows: usize) {
+        // SAFETY: as the caller's.
+        unsafe {
+            match rows {
+                8 => self.kernel::<8, V>(),
+                7 => self.kernel::<7, V>(),
+                6 => self.kernel::<6, V>(),
+                5 => self.kernel::<5, V>(),
+                4 => self.kernel::<4, V>(),
+                3 => self.kernel::<3, V>(),
+                2 => self.kernel::<2, V>(),
+                _ => self.kernel::<1, V>(),
+            }
+        }
+    }
+
+    /// `c [M, 16 V] (+)= a [M, k] b [k, 16 V]`
+    #[target_feature(enable = "avx512f")]
+    unsafe fn kernel<const M: usize, const V: usize>(&self) {
+        // SAFETY: `a` has M rows of k numbers at these strides, `b` k rows of V lanes, `c` M rows of
+        // V lanes, the last one masked.
+        unsafe {
+            let mut sums = [[_mm512_setzero_ps(); V]; M];
+            let (mut a, mut b) = (self.a, self.b);
+            for _ in 0..self.k {
+                let mut right = [_mm512_setzero_ps(); V];
+                for v in 0..V {
+                    right[v] = _mm512_loadu_ps(b.add(16 * v));
+                }
+                for r in 0..M {
+                    let left = _mm512_set1_ps(*a.add(r * self.stride));
+                    for v in 0..V {
+                        sums[r][v] = _mm512_fmadd_ps(left, right[v], sums[r][v]);
+                    }
+                }
+                a = a.add(self.step);
+                b = b.add(16 * V);
+            }
+            for r in 0..M {
+                for v in 0..V {
+                    let mask = if v + 1 == V { self.last } else { 0xffff };
+                    let c = self.c.add(r * self.c_stride + 16 * v);
+                    let old = _mm512_maskz_loadu_ps(if self.add { mask } else { 0 }, c);
+                    _mm512_mask_storeu_ps(c, mask, _mm512_add_ps(sums[r][v], old));
+                }
+            }
+        }
+    }
+}
