@@ -36,26 +36,25 @@ pub fn method_index(files: &[File]) -> Vec<String> {
 pub fn vector_headers(files: &[File]) -> Vec<String> {
     let mut problems = Vec::new();
     for file in files.iter().filter(|f| f.is_rust()) {
-        for (n, line) in file.text.lines().enumerate().filter(|(_, line)| line.starts_with("//!")) {
-            let Some((_, list)) = line.split_once("Vectors:") else { continue };
-            let trim = |c: char| !c.is_alphanumeric();
-            let names: Vec<&str> = list.split([' ', ',', ';']).map(|w| w.trim_matches(trim)).collect();
-            let names: Vec<&str> = names.into_iter().filter(|w| !w.is_empty()).collect();
-            if !names.iter().any(|w| w.ends_with(".json") || *w == "none") {
+        let header: Vec<&str> = file.text.lines().map_while(|line| line.strip_prefix("//!")).collect();
+        for (n, line) in header.iter().enumerate() {
+            let Some((_, first)) = line.split_once("Vectors:") else { continue };
+            // A long list goes on in lines that are indented under it.
+            let more = header[n + 1..].iter().take_while(|line| line.starts_with("     "));
+            let list = [first].into_iter().chain(more.copied()).collect::<Vec<_>>().join(" ");
+            let words = list.split([' ', ',', ';']).map(|w| w.trim_matches(|c: char| !c.is_alphanumeric()));
+            let names: Vec<&str> = words.filter(|w| w.ends_with(".json") || *w == "none").collect();
+            let place = format!("{}:{}", file.path, n + 1);
+            if names.is_empty() {
                 problems.push(format!(
-                    "{}:{}: `Vectors:` names no file; write `name.json` of vectors/, or `none`",
-                    file.path,
-                    n + 1
+                    "{place}: `Vectors:` names no file; write `name.json` of vectors/, or `none`"
                 ));
             }
-            for name in names.iter().filter(|w| w.ends_with(".json")) {
+            for name in names.iter().filter(|name| **name != "none") {
                 let path = format!("vectors/{}", name.trim_start_matches("vectors/"));
                 if !exists(files, &path) {
-                    problems.push(format!(
-                        "{}:{}: {path} does not exist; correct the name",
-                        file.path,
-                        n + 1
-                    ));
+                    problems
+                        .push(format!("{place}: {path} does not exist; correct the name or add the file"));
                 }
             }
         }
@@ -156,6 +155,8 @@ mod tests {
         assert_eq!(check("//! Vectors: none (brute force instead)"), 0);
         assert_eq!(check("//! Vectors: zlpr.json, crf.json"), 1);
         assert_eq!(check("//! Vectors: zlpr"), 1);
+        assert_eq!(check("//! Vectors: zlpr.json,\n//!          crf.json"), 1);
+        assert_eq!(check("//! Vectors: zlpr.json\n//! See also crf.json"), 0);
         assert_eq!(check("let a = \"Vectors: crf.json\";"), 0);
     }
 
