@@ -13,6 +13,7 @@ pub mod crf;
 pub mod embedding;
 pub mod gemm;
 pub mod lstm;
+pub mod mapped_file;
 pub mod norm;
 pub mod optimizer;
 pub mod parallel;

@@ -1,0 +1,27 @@
+//! The operations, one file per family. All are methods of [`Tensor`](crate::Tensor) or functions
+//! here; every one returns an error on shapes or types it cannot take.
+//!
+//! Elementary (gradients of any order): arithmetic, reduction, layout, index, matmul, activation,
+//! softmax. Fused (first-order gradients, written by hand): linear, normalization, attention,
+//! rotary, cross entropy, span loss, CRF, recurrence, dropout, unfold.
+
+pub mod activation;
+pub mod arithmetic;
+//TMP pub mod attention;
+//TMP pub mod crf;
+//TMP pub mod cross_entropy;
+pub mod dropout;
+//TMP pub mod index;
+pub mod layout;
+//TMP pub mod linear;
+//TMP pub mod lstm;
+pub mod matmul;
+//TMP pub mod normalization;
+pub mod reduce;
+//TMP pub mod rotary;
+//TMP pub mod softmax;
+pub mod span_score;
+pub mod unary;
+pub mod unfold;
+
+pub use activation::Activation;
