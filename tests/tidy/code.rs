@@ -33,7 +33,7 @@ pub fn wrong_unsafe(files: &[File]) -> Vec<String> {
                     "{place}: `unsafe` outside {}; put it behind a safe function there",
                     UNSAFE_HOMES.join(", ")
                 ));
-            } else if !is_justified(&raw, n) && !(excused && line.contains("unsafe fn")) {
+            } else if !(is_justified(&raw, n) || excused && line.contains("unsafe fn")) {
                 problems.push(format!(
                     "{place}: nothing says why `{}` is sound; add `// SAFETY: ...` (a function: `/// # Safety`) above it",
                     line.trim()
