@@ -96,7 +96,7 @@ impl Activation {
 
     /// Runs `work` with `self` as a constant of the compiler, so that its loop has no branches.
     #[inline(always)]
-    fn specialise(self, work: impl FnOnce(Self)) {
+    pub(crate) fn specialise(self, work: impl FnOnce(Self)) {
         match self {
             Self::Relu => work(Self::Relu),
             Self::Gelu => work(Self::Gelu),

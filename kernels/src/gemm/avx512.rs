@@ -29,7 +29,6 @@ pub(super) enum Right<'a> {
     /// As stored; packed on the way.
     View(View<'a, f32>),
     /// Packed before.
-    #[allow(dead_code)]
     Panels(&'a [Lane]),
 }
 

@@ -9,11 +9,18 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod epilogue;
+mod linear;
 #[cfg(target_arch = "x86_64")]
 mod pack;
 mod portable;
 
 use crate::Real;
+#[cfg(target_arch = "x86_64")]
+use crate::cpu::Path;
+
+pub use epilogue::Epilogue;
+pub use linear::{Packed, linear, linear_packed};
 
 /// A matrix in a slice: element (i, j) is `data[i * row_stride + j * col_stride]`.
 #[derive(Clone, Copy, Debug)]
@@ -37,6 +44,14 @@ impl<'a, T> View<'a, T> {
         Self { data, row_stride: 1, col_stride: cols }
     }
 
+    fn as_f32(self) -> Option<View<'a, f32>>
+    where
+        T: Real,
+    {
+        let Self { data, row_stride, col_stride } = self;
+        T::as_f32(data).map(|data| View { data, row_stride, col_stride })
+    }
+
     /// Asserts that a `[rows, cols]` matrix lies inside the slice.
     fn check(&self, rows: usize, cols: usize) {
         if rows > 0 && cols > 0 {
@@ -50,12 +65,10 @@ impl<'a, T> View<'a, T> {
 pub fn matmul<T: Real>(m: usize, n: usize, k: usize, a: View<T>, b: View<T>, c: &mut [T], accumulate: bool) {
     assert_eq!(c.len(), m * n, "gemm: output has a wrong length");
     #[cfg(target_arch = "x86_64")]
-    if crate::cpu::Path::detect() == crate::cpu::Path::Avx512
-        && let (Some(a_data), Some(b_data)) = (T::as_f32(a.data), T::as_f32(b.data))
+    if Path::detect() == Path::Avx512
+        && let (Some(a), Some(b)) = (a.as_f32(), b.as_f32())
         && let Some(c) = T::as_f32_mut(c)
     {
-        let a = View { data: a_data, row_stride: a.row_stride, col_stride: a.col_stride };
-        let b = View { data: b_data, row_stride: b.row_stride, col_stride: b.col_stride };
         let b = avx512::Right::View(b);
         return avx512::product(avx512::Product { m, n, k, a, b, accumulate }, c, |_, _, _| {});
     }

@@ -35,7 +35,6 @@ pub(super) fn mask(lanes: usize) -> __mmask16 {
 }
 
 /// All panels of `b [k, n]`.
-#[allow(dead_code)]
 pub(super) fn panels(b: View<f32>, k: usize, n: usize) -> Vec<Lane> {
     let lanes = k * n.div_ceil(16);
     let mut out = scratch(16 * lanes);

@@ -1,7 +1,7 @@
 use super::*;
 
 /// Numbers between -1 and 1 without a pattern.
-fn numbers<T: Real>(count: usize, seed: u64) -> Vec<T> {
+pub(super) fn numbers<T: Real>(count: usize, seed: u64) -> Vec<T> {
     (0..count)
         .map(|i| T::from_f64(f64::from(crate::random::philox(seed, i as u64)[0]) / 2_147_483_648.0 - 1.0))
         .collect()
