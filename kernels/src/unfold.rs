@@ -65,6 +65,17 @@ fn check(offsets: &[usize], x: usize, width: usize, window: usize, out: usize) {
     assert_eq!(out, tokens * window * width, "out is [T, window * D]");
 }
 
+/// The sequences' parts of a packed output of `width` elements a token.
+pub(crate) fn by_sequence<'a, T>(offsets: &[usize], width: usize, mut data: &'a mut [T]) -> Vec<&'a mut [T]> {
+    let mut parts = Vec::with_capacity(offsets.len());
+    for o in offsets.windows(2) {
+        let (part, rest) = data.split_at_mut((o[1] - o[0]) * width);
+        parts.push(part);
+        data = rest;
+    }
+    parts
+}
+
 /// Calls `work(t, (start, end) of its sequence, row)` for consecutive tokens from `first` on.
 fn in_sequences<'a, T: 'a>(
     offsets: &[usize],

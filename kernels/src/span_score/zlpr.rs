@@ -12,6 +12,7 @@
 use super::log_sum_exp::LogSumExp;
 use super::{Bias, Group, Span, SpanScore};
 use crate::gemm::{View, matmul};
+use crate::unfold::by_sequence;
 use crate::{Real, cpu, parallel, real};
 use rayon::prelude::*;
 
@@ -68,13 +69,13 @@ pub fn zlpr_backward<T: Real>(
         Some((d_start, d_end)) => {
             assert_eq!(d_start.len() * width, d_qk.len() * types, "d_start is [T, S]");
             assert_eq!(d_end.len(), d_start.len(), "d_end is [T, S]");
-            (by_sequence(scores, types, d_start), by_sequence(scores, types, d_end))
+            (by_sequence(scores.offsets, types, d_start), by_sequence(scores.offsets, types, d_end))
         }
         None => (Vec::new(), Vec::new()),
     };
     let mut d_start = d_start.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
     let mut d_end = d_end.into_iter().map(Some).chain(std::iter::repeat_with(|| None));
-    let outputs: Vec<_> = by_sequence(scores, width, d_qk)
+    let outputs: Vec<_> = by_sequence(scores.offsets, width, d_qk)
         .into_iter()
         .map(|d_qk| (d_qk, d_start.next().flatten(), d_end.next().flatten()))
         .collect();
@@ -106,17 +107,6 @@ fn check_positives(scores: &SpanScore, positives: &[Vec<Span>]) {
             );
         }
     }
-}
-
-/// The sequences' parts of an output of `width` elements a token.
-fn by_sequence<'a, T>(scores: &SpanScore, width: usize, mut data: &'a mut [T]) -> Vec<&'a mut [T]> {
-    let mut parts = Vec::with_capacity(scores.sequences());
-    for b in 0..scores.sequences() {
-        let (part, rest) = data.split_at_mut(scores.length(b) * width);
-        parts.push(part);
-        data = rest;
-    }
-    parts
 }
 
 /// Walks the positives of one type in step with the start rows.
