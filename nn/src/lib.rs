@@ -1,1 +1,16 @@
 //! Model parts: encoders, heads, losses and the loading of published checkpoints.
+//!
+//! Layers are values that hold [`Parameter`](bert4rs_tensor::Parameter)s; every forward takes a
+//! [`Ctx`] first, which says training or inference and owns the random numbers. Hidden states are
+//! packed: `[T, D]` with a [`Packed`](bert4rs_tensor::Packed) batch beside them.
+
+pub mod block;
+mod builder;
+mod ctx;
+mod error;
+pub mod head;
+pub mod loss;
+
+pub use builder::{Builder, Init};
+pub use ctx::Ctx;
+pub use error::{Error, Result};

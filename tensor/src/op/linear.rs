@@ -25,7 +25,10 @@ pub struct After<'a> {
 /// `f(x W^T + b) + r`; see the head of this file.
 pub fn linear(x: &Tensor, weight: &Tensor, after: After) -> Result<Tensor> {
     let (Some(&inputs), &[outputs, k]) = (x.shape().last(), weight.shape()) else {
-        return Error::shape("linear", format!("x {:?}, weight {:?}: expected [.., K] and [N, K]", x.shape(), weight.shape()));
+        return Error::shape(
+            "linear",
+            format!("x {:?}, weight {:?}: expected [.., K] and [N, K]", x.shape(), weight.shape()),
+        );
     };
     let mut shape = x.shape().to_vec();
     shape[x.rank() - 1] = outputs;
@@ -33,7 +36,10 @@ pub fn linear(x: &Tensor, weight: &Tensor, after: After) -> Result<Tensor> {
     let residual_fits = after.residual.is_none_or(|r| r.shape() == shape);
     if inputs != k || !bias_fits || !residual_fits {
         let (b, r) = (after.bias.map(Tensor::shape), after.residual.map(Tensor::shape));
-        return Error::shape("linear", format!("x {:?}, weight {:?}, bias {b:?}, residual {r:?} do not fit", x.shape(), weight.shape()));
+        return Error::shape(
+            "linear",
+            format!("x {:?}, weight {:?}, bias {b:?}, residual {r:?} do not fit", x.shape(), weight.shape()),
+        );
     }
     let rows = elements(&shape[..shape.len() - 1]);
     let mut operands = vec![x, weight];
@@ -59,7 +65,13 @@ pub fn linear(x: &Tensor, weight: &Tensor, after: After) -> Result<Tensor> {
     }))
 }
 
-fn gradient(step: &Step, [rows, inputs, outputs]: [usize; 3], has_bias: bool, f: Option<Activation>, pre: &Tensor) -> Result<Vec<Option<Tensor>>> {
+fn gradient(
+    step: &Step,
+    [rows, inputs, outputs]: [usize; 3],
+    has_bias: bool,
+    f: Option<Activation>,
+    pre: &Tensor,
+) -> Result<Vec<Option<Tensor>>> {
     let (x, weight) = (&step.inputs[0], &step.inputs[1]);
     let mut grads = float!("linear", x, T => {
         let g = step.grad.values::<T>()?;

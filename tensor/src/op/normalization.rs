@@ -13,7 +13,10 @@ fn check(op: &'static str, x: &Tensor, parameters: &[Option<&Tensor>]) -> Result
     };
     for p in parameters.iter().flatten() {
         if p.shape() != [width] || p.dtype() != x.dtype() {
-            return Error::shape(op, format!("parameter {:?} {:?} for x {:?} {:?}", p.dtype(), p.shape(), x.dtype(), x.shape()));
+            return Error::shape(
+                op,
+                format!("parameter {:?} {:?} for x {:?} {:?}", p.dtype(), p.shape(), x.dtype(), x.shape()),
+            );
         }
     }
     Ok(width)

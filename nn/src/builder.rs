@@ -1,0 +1,147 @@
+//! Making parameters: names by path, values by initialisation.
+
+use bert4rs_tensor::{DType, Parameter, ParameterKind, Params, Rng, Tensor};
+
+use crate::Result;
+
+/// How a new parameter starts. For matrices `[out, in]` the fans are those extents.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Init {
+    /// 0 everywhere.
+    Zeros,
+    /// 1 everywhere.
+    Ones,
+    /// Normal with this deviation (BERT: 0.02).
+    Normal {
+        /// Standard deviation.
+        deviation: f64,
+    },
+    /// Uniform in `-limit..limit`.
+    Uniform {
+        /// Largest absolute value.
+        limit: f64,
+    },
+    /// Uniform with variance `2 / (in + out)`.
+    Xavier,
+    /// Normal with variance `1 / in`.
+    LeCun,
+    /// Orthonormal rows or columns, whichever are fewer; for recurrent weights `[k d, d]` each
+    /// square block of `d` rows by itself.
+    Orthogonal,
+}
+
+/// Adds parameters under a path of names, so that `builder.at("layer.0")` makes `layer.0.weight`.
+pub struct Builder<'a> {
+    params: &'a mut Params,
+    rng: &'a mut Rng,
+    prefix: String,
+    dtype: DType,
+}
+
+impl<'a> Builder<'a> {
+    /// A builder at the root.
+    pub fn new(params: &'a mut Params, rng: &'a mut Rng, dtype: DType) -> Self {
+        Self { params, rng, prefix: String::new(), dtype }
+    }
+
+    /// The builder of a part; an empty name is the same place.
+    pub fn at(&mut self, name: impl std::fmt::Display) -> Builder<'_> {
+        let prefix = self.path(&name.to_string());
+        Builder { params: self.params, rng: self.rng, prefix, dtype: self.dtype }
+    }
+
+    /// The type of new parameters.
+    pub fn dtype(&self) -> DType {
+        self.dtype
+    }
+
+    /// Adds a parameter.
+    pub fn parameter(
+        &mut self,
+        name: &str,
+        shape: &[usize],
+        kind: ParameterKind,
+        init: Init,
+    ) -> Result<Parameter> {
+        let value = self.initial(shape, init)?;
+        Ok(self.params.add(&self.path(name), &value, kind)?)
+    }
+
+    fn path(&self, name: &str) -> String {
+        match (self.prefix.is_empty(), name.is_empty()) {
+            (true, _) => name.to_string(),
+            (false, true) => self.prefix.clone(),
+            (false, false) => format!("{}.{name}", self.prefix),
+        }
+    }
+
+    fn initial(&mut self, shape: &[usize], init: Init) -> Result<Tensor> {
+        let (out, fan_in) = match shape {
+            [out, rest @ ..] if !rest.is_empty() => (*out, rest.iter().product::<usize>()),
+            _ => (1, shape.iter().product()),
+        };
+        let dtype = self.dtype;
+        Ok(match init {
+            Init::Zeros => Tensor::zeros(shape, dtype),
+            Init::Ones => Tensor::full(1.0, shape, dtype),
+            Init::Normal { deviation } => self.rng.normal_tensor(shape, deviation, dtype)?,
+            Init::Uniform { limit } => self.rng.uniform_tensor(shape, limit, dtype)?,
+            Init::Xavier => {
+                self.rng.uniform_tensor(shape, (6.0 / (fan_in + out).max(1) as f64).sqrt(), dtype)?
+            }
+            Init::LeCun => self.rng.normal_tensor(shape, (1.0 / fan_in.max(1) as f64).sqrt(), dtype)?,
+            Init::Orthogonal => orthogonal(self.rng, shape, out, fan_in, dtype)?,
+        })
+    }
+}
+
+/// Gram-Schmidt on normal rows, block by block.
+fn orthogonal(rng: &mut Rng, shape: &[usize], out: usize, width: usize, dtype: DType) -> Result<Tensor> {
+    let mut values = Vec::with_capacity(out * width);
+    while values.len() < out * width {
+        let block = width.min(out - values.len() / width.max(1));
+        let mut rows: Vec<Vec<f64>> = Vec::with_capacity(block);
+        while rows.len() < block {
+            let mut row: Vec<f64> = (0..width).map(|_| rng.normal()).collect();
+            for done in &rows {
+                let inner: f64 = row.iter().zip(done).map(|(a, b)| a * b).sum();
+                row.iter_mut().zip(done).for_each(|(a, b)| *a -= inner * b);
+            }
+            let norm = row.iter().map(|a| a * a).sum::<f64>().sqrt();
+            if norm > 1e-6 {
+                rows.push(row.iter().map(|a| a / norm).collect());
+            }
+        }
+        values.extend(rows.into_iter().flatten());
+    }
+    Ok(Tensor::new(values, shape)?.cast(dtype)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn build(shape: &[usize], init: Init) -> Vec<f64> {
+        let (mut params, mut rng) = (Params::new(), Rng::new(5));
+        let mut builder = Builder::new(&mut params, &mut rng, DType::F64);
+        builder.at("a").at("").at(3).parameter("w", shape, ParameterKind::Matrix, init).unwrap();
+        params.get("a.3.w").unwrap().value().to_f64_vec()
+    }
+
+    #[test]
+    fn deviations_follow_the_fans() {
+        let deviation = |xs: &[f64]| (xs.iter().map(|x| x * x).sum::<f64>() / xs.len() as f64).sqrt();
+        assert!((deviation(&build(&[50, 100], Init::LeCun)) - 0.1).abs() < 0.005);
+        assert!((deviation(&build(&[100, 100], Init::Xavier)) - 0.1).abs() < 0.005);
+        assert!((deviation(&build(&[100, 100], Init::Normal { deviation: 0.02 })) - 0.02).abs() < 0.001);
+    }
+
+    #[test]
+    fn orthogonal_blocks_have_orthonormal_rows() {
+        let w = build(&[8, 4], Init::Orthogonal);
+        for (i, j) in [(0, 0), (0, 1), (2, 3), (4, 4), (5, 7)] {
+            let inner: f64 = (0..4).map(|k| w[i * 4 + k] * w[j * 4 + k]).sum();
+            assert!((inner - f64::from(u8::from(i == j))).abs() < 1e-12, "rows {i} and {j}: {inner}");
+        }
+    }
+}

@@ -1,0 +1,1 @@
+//! Scores over a text's tokens, their loss and their decoding.
