@@ -1,0 +1,236 @@
+//! Packed attention: sequence by sequence, head by head, a block of queries at a time.
+//!
+//! Definition:  out_i = sum_j p_ij f_ij v_j, p_i = softmax_j(scale q_i . k_j) over the visible keys,
+//!              f = dropout factors
+//! Shapes:      q, k, v, out [T, H K]; lse [T, H]; sequence b owns tokens offsets[b]..offsets[b + 1]
+//! Numerics:    the row maximum is subtracted; every row sees itself, so no sum is empty; a row
+//!              depends neither on other sequences nor on threads, bit for bit
+//! Cost:        O(sum over b of H L^2 K) time, O(BLOCK L) memory a thread: probabilities are computed
+//!              again in the backward pass from `lse`, as in flash attention
+//! Reference:   Vaswani et al., 2017; Dao et al., FlashAttention, 2022; prefix mask: Dong et al.,
+//!              UniLM, 2019
+
+mod backward;
+
+pub use backward::backward;
+
+use crate::cpu::simd;
+use crate::gemm::{View, matmul};
+use crate::random::Dropout;
+use crate::{Real, parallel, real};
+use std::marker::PhantomData;
+
+/// Queries of one block.
+const BLOCK: usize = 64;
+
+/// Which keys a query sees: itself and
+#[derive(Clone, Copy, Debug)]
+pub enum Mask<'a> {
+    /// every key of its sequence.
+    Full,
+    /// the keys before it.
+    Causal,
+    /// the keys before it and the first `p[b]` of sequence `b`.
+    Prefix(&'a [usize]),
+}
+
+/// What to attend to.
+#[derive(Clone, Copy, Debug)]
+pub struct Attention<'a> {
+    /// Number of heads.
+    pub heads: usize,
+    /// Width of a head.
+    pub key_size: usize,
+    /// Factor of the scores, usually `1 / sqrt(key_size)`.
+    pub scale: f64,
+    /// First token of every sequence, and the end.
+    pub offsets: &'a [usize],
+    /// Visible keys.
+    pub mask: Mask<'a>,
+    /// Dropout of the probabilities.
+    pub dropout: Option<Dropout>,
+}
+
+/// One head of one sequence.
+#[derive(Clone, Copy)]
+struct Head<'a> {
+    attention: &'a Attention<'a>,
+    sequence: usize,
+    head: usize,
+    start: usize,
+    len: usize,
+}
+
+impl<'a> Attention<'a> {
+    fn width(&self) -> usize {
+        self.heads * self.key_size
+    }
+
+    fn tokens(&self) -> usize {
+        self.offsets.last().copied().unwrap_or(0)
+    }
+
+    fn check<T>(&self, wide: &[&[T]], lse: &[T]) {
+        assert!(self.offsets.is_sorted(), "attention: offsets decrease");
+        assert!(self.offsets.first().is_none_or(|&first| first == 0), "attention: offsets do not start at 0");
+        for x in wide {
+            assert_eq!(
+                x.len(),
+                self.tokens() * self.width(),
+                "attention: a [T, H K] slice has a wrong length"
+            );
+        }
+        assert_eq!(lse.len(), self.tokens() * self.heads, "attention: lse has a wrong length");
+        if let Mask::Prefix(prefixes) = self.mask {
+            assert_eq!(prefixes.len() + 1, self.offsets.len(), "attention: one prefix a sequence");
+        }
+    }
+
+    /// All heads of all sequences that have tokens.
+    fn all(&'a self) -> impl Iterator<Item = Head<'a>> {
+        self.offsets.windows(2).enumerate().filter(|(_, ends)| ends[1] > ends[0]).flat_map(
+            move |(sequence, ends)| {
+                let (start, len) = (ends[0], ends[1] - ends[0]);
+                (0..self.heads).map(move |head| Head { attention: self, sequence, head, start, len })
+            },
+        )
+    }
+}
+
+impl Head<'_> {
+    /// Query `i` sees the keys `0..visible(i)`.
+    fn visible(&self, i: usize) -> usize {
+        match self.attention.mask {
+            Mask::Full => self.len,
+            Mask::Causal => i + 1,
+            Mask::Prefix(prefixes) => prefixes[self.sequence].min(self.len).max(i + 1),
+        }
+    }
+
+    /// Where row `i` of this head starts in a `[T, H K]` slice.
+    fn at(&self, i: usize) -> usize {
+        (self.start + i) * self.attention.width() + self.head * self.attention.key_size
+    }
+
+    /// Rows from `i` of this head in a `[T, H K]` slice, `[.., K]`.
+    fn rows<'x, T>(&self, x: &'x [T], i: usize) -> View<'x, T> {
+        View::row_major(&x[self.at(i)..], self.attention.width())
+    }
+
+    /// As [`Head::rows`], transposed: `[K, ..]`.
+    fn columns<'x, T>(&self, x: &'x [T], i: usize) -> View<'x, T> {
+        View::transposed(&x[self.at(i)..], self.attention.width())
+    }
+
+    /// Multiplies a row of query `i` by its dropout factors, from key 0.
+    fn drop<T: Real>(&self, i: usize, row: &mut [T], factors: &mut Vec<T>) {
+        if let Some(dropout) = self.attention.dropout {
+            factors.resize(row.len(), T::ZERO);
+            let query = ((self.start + i) * self.attention.heads + self.head) as u64;
+            simd(
+                #[inline(always)]
+                || {
+                    // 2^24 keys are more than a sequence has; 2^40 (token, head) pairs remain.
+                    dropout.factors(query << 24, factors);
+                    for (x, &factor) in row.iter_mut().zip(&*factors) {
+                        *x *= factor;
+                    }
+                },
+            );
+        }
+    }
+}
+
+/// A `[T, H K]` or `[T, H]` output that many threads write, each its own rows of its own head.
+struct Shared<'a, T>(*mut T, usize, PhantomData<&'a mut [T]>);
+// SAFETY: the users of `row` write disjoint rows.
+unsafe impl<T: Send> Send for Shared<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Shared<'_, T> {}
+
+impl<'a, T> Shared<'a, T> {
+    fn new(x: &'a mut [T]) -> Self {
+        Self(x.as_mut_ptr(), x.len(), PhantomData)
+    }
+
+    /// # Safety
+    /// Nobody else uses these elements at the same time.
+    #[allow(clippy::mut_from_ref)] // the elements are the caller's alone
+    unsafe fn row(&self, at: usize, len: usize) -> &mut [T] {
+        assert!(at + len <= self.1);
+        // SAFETY: in bounds, and exclusive by the contract.
+        unsafe { std::slice::from_raw_parts_mut(self.0.add(at), len) }
+    }
+}
+
+/// Sets `out [T, H K]` and `lse [T, H]`, the logarithm of the sum of exponentials of every row.
+pub fn forward<T: Real>(attention: &Attention, q: &[T], k: &[T], v: &[T], out: &mut [T], lse: &mut [T]) {
+    attention.check(&[q, k, v, out], lse);
+    let blocks: Vec<(Head, usize)> =
+        attention.all().flat_map(|head| (0..head.len).step_by(BLOCK).map(move |i| (head, i))).collect();
+    let keys = attention.tokens() / blocks.len().max(1) * attention.heads;
+    let (out, lse) = (Shared::new(out), Shared::new(lse));
+    parallel::map(blocks.len(), keys * keys.min(BLOCK) * attention.key_size / 4, |block| {
+        let (head, first) = blocks[block];
+        forward_block(head, first, q, k, v, &out, &lse);
+    });
+}
+
+fn forward_block<T: Real>(
+    head: Head,
+    first: usize,
+    q: &[T],
+    k: &[T],
+    v: &[T],
+    out: &Shared<T>,
+    lse: &Shared<T>,
+) {
+    let size = head.attention.key_size;
+    let rows = BLOCK.min(head.len - first);
+    let keys = head.visible(first + rows - 1);
+    let scale = T::from_f64(head.attention.scale);
+
+    let mut scores = vec![T::ZERO; rows * keys]; // [rows, keys]
+    matmul(rows, keys, size, head.rows(q, first), head.columns(k, 0), &mut scores, false);
+    let mut factors = Vec::new();
+    let mut sums = [T::ONE; BLOCK];
+    for (i, row) in scores.chunks_exact_mut(keys).enumerate() {
+        let (row, hidden) = row.split_at_mut(head.visible(first + i));
+        let (max, sum) = simd(
+            #[inline(always)]
+            || exponentials(row, scale),
+        );
+        hidden.fill(T::ZERO);
+        sums[i] = sum;
+        // SAFETY: this block alone writes this element.
+        unsafe {
+            lse.row((head.start + first + i) * head.attention.heads + head.head, 1)[0] = max + sum.ln()
+        };
+        head.drop(first + i, row, &mut factors);
+    }
+    let mut values = vec![T::ZERO; rows * size]; // [rows, K]
+    matmul(rows, size, keys, View::row_major(&scores, keys), head.rows(v, 0), &mut values, false);
+    for (i, values) in values.chunks_exact(size.max(1)).enumerate() {
+        // SAFETY: this block alone writes these rows of this head.
+        let out = unsafe { out.row(head.at(first + i), size) };
+        for (out, &value) in out.iter_mut().zip(values) {
+            *out = value / sums[i];
+        }
+    }
+}
+
+/// `row <- e^(scale row - max)`; the maximum of the scaled row and the sum of the result.
+#[inline(always)]
+fn exponentials<T: Real>(row: &mut [T], scale: T) -> (T, T) {
+    for x in row.iter_mut() {
+        *x *= scale;
+    }
+    let max = real::max(row);
+    for x in row.iter_mut() {
+        *x = (*x - max).exp();
+    }
+    (max, real::sum(row))
+}
+
+#[cfg(test)]
+mod tests;

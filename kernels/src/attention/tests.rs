@@ -1,0 +1,192 @@
+use super::*;
+
+fn numbers<T: Real>(count: usize, seed: u64, size: f64) -> Vec<T> {
+    (0..count)
+        .map(|i| {
+            let word = f64::from(crate::random::philox(seed, i as u64)[0]);
+            T::from_f64(size * (word / 2_147_483_648.0 - 1.0))
+        })
+        .collect()
+}
+
+/// The definition in plain loops, and the log-sum-exp of every row.
+fn reference(attention: &Attention, q: &[f64], k: &[f64], v: &[f64]) -> (Vec<f64>, Vec<f64>) {
+    let (heads, size) = (attention.heads, attention.key_size);
+    let width = heads * size;
+    let (mut out, mut lse) = (vec![0.0; q.len()], Vec::new());
+    for t in 0..q.len() / width {
+        let b = attention.offsets.iter().rposition(|&start| start <= t).expect("a sequence");
+        let (start, end) = (attention.offsets[b], attention.offsets[b + 1]);
+        for h in 0..heads {
+            let sees = |j: usize| match attention.mask {
+                Mask::Full => true,
+                Mask::Causal => j <= t,
+                Mask::Prefix(p) => j <= t || j < start + p[b],
+            };
+            let score = |j: usize| {
+                let dot = (0..size).map(|c| q[t * width + h * size + c] * k[j * width + h * size + c]);
+                attention.scale * dot.sum::<f64>()
+            };
+            let keys: Vec<usize> = (start..end).filter(|&j| sees(j)).collect();
+            let max = keys.iter().map(|&j| score(j)).fold(f64::NEG_INFINITY, f64::max);
+            let sum: f64 = keys.iter().map(|&j| (score(j) - max).exp()).sum();
+            lse.push(max + sum.ln());
+            let mut factors = vec![1.0; end - start];
+            if let Some(dropout) = attention.dropout {
+                dropout.factors(((t * heads + h) as u64) << 24, &mut factors);
+            }
+            for &j in &keys {
+                let p = (score(j) - max).exp() / sum * factors[j - start];
+                for c in 0..size {
+                    out[t * width + h * size + c] += p * v[j * width + h * size + c];
+                }
+            }
+        }
+    }
+    (out, lse)
+}
+
+/// Forward results and the three gradients.
+fn run<T: Real>(attention: &Attention, q: &[T], k: &[T], v: &[T], d_out: &[T]) -> [Vec<T>; 5] {
+    let nan = || vec![T::from_f64(f64::NAN); q.len()];
+    let (mut out, mut lse) = (nan(), vec![T::ZERO; attention.tokens() * attention.heads]);
+    forward(attention, q, k, v, &mut out, &mut lse);
+    let (mut dq, mut dk, mut dv) = (nan(), nan(), nan());
+    backward(attention, q, k, v, &out, &lse, d_out, &mut dq, &mut dk, &mut dv);
+    [out, lse, dq, dk, dv]
+}
+
+fn close<T: Real>(got: &[T], want: &[f64], tolerance: f64, what: &str) {
+    assert_eq!(got.len(), want.len());
+    for (i, (g, w)) in got.iter().zip(want).enumerate() {
+        assert!((g.to_f64() - w).abs() <= tolerance * (1.0 + w.abs()), "{what}[{i}]: {g} is not {w}");
+    }
+}
+
+const PREFIXES: [usize; 6] = [2, 0, 5, 1, 9, 70];
+const OFFSETS: [usize; 7] = [0, 3, 3, 4, 21, 28, 128];
+
+fn settings(offsets: &[usize]) -> impl Iterator<Item = Attention<'_>> {
+    [Mask::Full, Mask::Causal, Mask::Prefix(&PREFIXES)].into_iter().flat_map(move |mask| {
+        [None, Some(Dropout::new(0.3, 5))].into_iter().map(move |dropout| Attention {
+            heads: 2,
+            key_size: 5,
+            scale: 0.7,
+            offsets,
+            mask,
+            dropout,
+        })
+    })
+}
+
+#[test]
+fn two_tokens_by_hand() {
+    let attention =
+        Attention { heads: 1, key_size: 1, scale: 1.0, offsets: &[0, 2], mask: Mask::Causal, dropout: None };
+    let [out, lse, ..] = run(&attention, &[1.0, 1.0], &[0.0, 3f64.ln()], &[4.0, 8.0], &[0.0, 0.0]);
+    close(&out, &[4.0, 7.0], 1e-15, "out");
+    close(&lse, &[0.0, 4f64.ln()], 1e-15, "lse");
+}
+
+#[test]
+fn every_mask_agrees_with_plain_loops_in_both_types() {
+    for attention in settings(&OFFSETS) {
+        let x: [Vec<f64>; 4] = std::array::from_fn(|i| numbers::<f32>(1280, i as u64, 1.5))
+            .map(|x| x.iter().map(|x| f64::from(*x)).collect());
+        let [q, k, v, d_out] = &x;
+        let exact = run(&attention, q, k, v, d_out);
+        let (out, lse) = reference(&attention, q, k, v);
+        close(&exact[0], &out, 1e-13, "out");
+        close(&exact[1], &lse, 1e-13, "lse");
+        let [q, k, v, d_out] = x.map(|x| x.iter().map(|x| *x as f32).collect::<Vec<_>>());
+        let fast = run(&attention, &q, &k, &v, &d_out);
+        for (i, name) in ["out", "lse", "dq", "dk", "dv"].into_iter().enumerate() {
+            close(&fast[i], &exact[i], 1e-5, name);
+        }
+    }
+}
+
+#[test]
+fn gradients_agree_with_finite_differences() {
+    for attention in settings(&[0, 3, 3, 4, 10]) {
+        let attention = Attention { mask: shortened(attention.mask), ..attention };
+        let x: [Vec<f64>; 4] = std::array::from_fn(|i| numbers(100, 10 + i as u64, 1.0));
+        let [q, k, v, d_out] = &x;
+        let gradients = run(&attention, q, k, v, d_out);
+        let loss = |x: &[Vec<f64>; 4]| {
+            let (out, _) = reference(&attention, &x[0], &x[1], &x[2]);
+            out.iter().zip(&x[3]).map(|(o, d)| o * d).sum::<f64>()
+        };
+        for which in 0..3 {
+            for i in 0..100 {
+                let shifted = |step: f64| {
+                    let mut x = x.clone();
+                    x[which][i] += step;
+                    loss(&x)
+                };
+                let want = (shifted(1e-5) - shifted(-1e-5)) / 2e-5;
+                close(&gradients[2 + which][i..=i], &[want], 1e-8, "gradient");
+            }
+        }
+    }
+}
+
+fn shortened(mask: Mask) -> Mask {
+    if let Mask::Prefix(p) = mask { Mask::Prefix(&p[..4]) } else { mask }
+}
+
+#[test]
+fn no_sequences_and_empty_sequences_are_fine() {
+    for offsets in [&[][..], &[0], &[0, 0, 0]] {
+        let attention =
+            Attention { heads: 2, key_size: 4, scale: 1.0, offsets, mask: Mask::Full, dropout: None };
+        let all = run::<f32>(&attention, &[], &[], &[], &[]);
+        assert!(all.iter().all(|x| x.is_empty()));
+    }
+}
+
+#[test]
+fn a_sequence_of_one_token_returns_its_value() {
+    let attention =
+        Attention { heads: 3, key_size: 2, scale: 0.5, offsets: &[0, 1], mask: Mask::Full, dropout: None };
+    let (q, v): (Vec<f32>, Vec<f32>) = (numbers(6, 1, 1.0), numbers(6, 2, 1.0));
+    let [out, _, dq, dk, dv] = run(&attention, &q, &q, &v, &[1.0; 6]);
+    assert_eq!(out, v);
+    assert_eq!(dv, [1.0; 6]);
+    close(&[dq, dk].concat(), &[0.0; 12], 1e-6, "dq, dk");
+}
+
+#[test]
+fn huge_scores_stay_finite() {
+    let attention =
+        Attention { heads: 1, key_size: 1, scale: 1.0, offsets: &[0, 3], mask: Mask::Full, dropout: None };
+    let (q, k, v) = ([100f32, -100.0, 0.0], [100f32, -100.0, 0.0], [1f32, 2.0, 3.0]);
+    let [out, lse, dq, dk, dv] = run(&attention, &q, &k, &v, &[1.0, 1.0, 1.0]);
+    assert_eq!(out, [1.0, 2.0, 2.0]);
+    assert_eq!(lse[..2], [1e4, 1e4]);
+    assert!([dq, dk, dv].concat().iter().all(|x| x.is_finite()));
+}
+
+#[test]
+fn a_long_sequence_agrees_and_neighbours_and_threads_do_not_change_a_bit() {
+    let (heads, size) = (3, 16);
+    let make = |offsets, mask| Attention { heads, key_size: size, scale: 0.25, offsets, mask, dropout: None };
+    let width = heads * size;
+    let x: [Vec<f32>; 4] = std::array::from_fn(|i| numbers(450 * width, 20 + i as u64, 1.0));
+    for mask in [Mask::Full, Mask::Causal] {
+        let [q, k, v, d_out] = &x;
+        let batch = run(&make(&[0, 50, 350, 450], mask), q, k, v, d_out);
+        let [q, k, v, d_out] = std::array::from_fn(|i| &x[i][50 * width..350 * width]);
+        let attention = make(&[0, 300], mask);
+        let alone = run(&attention, q, k, v, d_out);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().expect("a pool");
+        assert_eq!(pool.install(|| run(&attention, q, k, v, d_out)), alone);
+        for i in [0, 2, 3, 4] {
+            assert_eq!(batch[i][50 * width..350 * width], alone[i]);
+        }
+        let exact: [Vec<f64>; 3] = [q, k, v].map(|x| x.iter().map(|x| f64::from(*x)).collect());
+        let (out, lse) = reference(&attention, &exact[0], &exact[1], &exact[2]);
+        close(&alone[0], &out, 1e-6, "out");
+        close(&alone[1], &lse, 1e-6, "lse");
+    }
+}
