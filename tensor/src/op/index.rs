@@ -92,7 +92,10 @@ mod tests {
         assert_eq!(y.to_f64_vec(), [5.0, 6.0, 1.0, 2.0, 5.0, 6.0]);
         let gradients = backward(y.sum_all().unwrap()).unwrap();
         assert_eq!(gradients.of(&table).unwrap().to_f64_vec(), [1.0, 1.0, 0.0, 0.0, 2.0, 2.0]);
-        assert_eq!(table.rows(&[0, 3]).unwrap_err().to_string(), "rows: id 3 at position 1 of a table of 3 rows");
+        assert_eq!(
+            table.rows(&[0, 3]).unwrap_err().to_string(),
+            "rows: id 3 at position 1 of a table of 3 rows"
+        );
         assert_eq!(table.rows(&[]).unwrap().shape(), [0, 2]);
     }
 

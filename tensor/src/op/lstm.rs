@@ -11,10 +11,21 @@ use crate::{Error, Packed, Result, Tensor};
 /// Hidden states of every token; `reverse` starts at each sequence's last token.
 pub fn lstm(x_gates: &Tensor, recurrent: &Tensor, batch: &Packed, reverse: bool) -> Result<Tensor> {
     let (&[tokens, gates], &[rows, hidden]) = (x_gates.shape(), recurrent.shape()) else {
-        return Error::shape("lstm", format!("x_gates {:?}, recurrent {:?}", x_gates.shape(), recurrent.shape()));
+        return Error::shape(
+            "lstm",
+            format!("x_gates {:?}, recurrent {:?}", x_gates.shape(), recurrent.shape()),
+        );
     };
     if gates != 4 * hidden || rows != gates || tokens != batch.tokens() {
-        return Error::shape("lstm", format!("x_gates {:?}, recurrent {:?}, {} packed tokens: expected [T, 4H] and [4H, H]", x_gates.shape(), recurrent.shape(), batch.tokens()));
+        return Error::shape(
+            "lstm",
+            format!(
+                "x_gates {:?}, recurrent {:?}, {} packed tokens: expected [T, 4H] and [4H, H]",
+                x_gates.shape(),
+                recurrent.shape(),
+                batch.tokens()
+            ),
+        );
     }
     let (h, kept, cells) = float!("lstm", x_gates, T => {
         let mut h = vec![T::default(); tokens * hidden];
