@@ -1,5 +1,7 @@
 //! GFLOP/s of the matrix product for the shapes of BERT layers, beside the peak of the machine and
-//! the `gemm` crate: `cargo run --release -p bert4rs-kernels --example gemm_rate -- [threads]`
+//! the `gemm` crate: `cargo run --release -p bert4rs-kernels --example gemm_rate -- [threads] [rows]`
+//!
+//! On a busy machine choose few rows: a run that fits a slice of the scheduler is not interrupted.
 
 use bert4rs_kernels::gemm::{Epilogue, Packed, View, linear_packed, matmul};
 use std::hint::black_box;
@@ -21,11 +23,11 @@ fn rate(flops: f64, mut work: impl FnMut()) -> f64 {
 #[target_feature(enable = "avx512f")]
 fn multiply_add(rounds: usize) -> f32 {
     use std::arch::x86_64::*;
-    let mut sums = [_mm512_set1_ps(1.0); 24];
+    let mut sums = [_mm512_set1_ps(1.0); 12];
     let (x, y) = (_mm512_set1_ps(black_box(0.999)), _mm512_set1_ps(black_box(1e-3)));
     for _ in 0..rounds {
-        for sum in &mut sums {
-            *sum = _mm512_fmadd_ps(*sum, x, y);
+        for i in 0..12 {
+            sums[i] = _mm512_fmadd_ps(sums[i], x, y);
         }
     }
     sums.into_iter().map(|sum| _mm512_reduce_add_ps(sum)).sum()
@@ -36,7 +38,7 @@ fn peak() -> Option<f64> {
     #[cfg(target_arch = "x86_64")]
     if std::is_x86_feature_detected!("avx512f") {
         let threads = rayon::current_num_threads();
-        return Some(rate((threads * 24 * 32 * 50_000) as f64, || {
+        return Some(rate((threads * 12 * 32 * 50_000) as f64, || {
             // SAFETY: AVX-512F was detected.
             rayon::broadcast(|_| black_box(unsafe { multiply_add(50_000) }));
         }));
@@ -49,12 +51,14 @@ fn report(name: &str, (m, n, k): (usize, usize, usize), work: impl FnMut()) {
 }
 
 fn main() {
-    let threads = std::env::args().nth(1).and_then(|t| t.parse().ok()).unwrap_or(1);
+    let argument =
+        |i: usize, default| std::env::args().nth(i).and_then(|x| x.parse().ok()).unwrap_or(default);
+    let (threads, rows) = (argument(1, 1), argument(2, 2048));
     if let Err(error) = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global() {
         return eprintln!("no threads: {error}");
     }
     println!("{threads} threads, GFLOP/s; multiply-adds in registers: {:.1}", peak().unwrap_or(f64::NAN));
-    for (rows, outputs, inputs) in [(2048, 384, 384), (2048, 1536, 384), (2048, 768, 3072), (16, 768, 768)] {
+    for (outputs, inputs) in [(384, 384), (1536, 384), (768, 768), (768, 3072)] {
         let x = vec![0.5f32; rows * inputs];
         let w = vec![0.25f32; outputs * inputs];
         let mut y = vec![0.0f32; rows * outputs];
