@@ -52,13 +52,31 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Packed, how: &Atten
     let &[tokens, width] = q.shape() else {
         return Error::shape("attention", format!("q {:?}: expected [T, H K]", q.shape()));
     };
-    if k.shape() != q.shape() || v.shape() != q.shape() || tokens != batch.tokens() || how.heads == 0 || width % how.heads != 0 {
-        return Error::shape("attention", format!("q {:?}, k {:?}, v {:?}, {} heads, {} packed tokens do not fit", q.shape(), k.shape(), v.shape(), how.heads, batch.tokens()));
+    if k.shape() != q.shape()
+        || v.shape() != q.shape()
+        || tokens != batch.tokens()
+        || how.heads == 0
+        || width % how.heads != 0
+    {
+        return Error::shape(
+            "attention",
+            format!(
+                "q {:?}, k {:?}, v {:?}, {} heads, {} packed tokens do not fit",
+                q.shape(),
+                k.shape(),
+                v.shape(),
+                how.heads,
+                batch.tokens()
+            ),
+        );
     }
     if let Mask::Prefix(n) = &how.mask
         && n.len() != batch.sequences()
     {
-        return Error::shape("attention", format!("{} prefix lengths for {} sequences", n.len(), batch.sequences()));
+        return Error::shape(
+            "attention",
+            format!("{} prefix lengths for {} sequences", n.len(), batch.sequences()),
+        );
     }
     if let Some((rate, _)) = how.dropout
         && !(0.0..1.0).contains(&rate)

@@ -25,7 +25,15 @@ impl Transitions<'_> {
         };
         let ends_fit = self.ends.is_none_or(|(s, e)| s.shape() == [tags] && e.shape() == [tags]);
         if tokens != batch.tokens() || self.between.shape() != [tags, tags] || !ends_fit || tags == 0 {
-            return Error::shape(op, format!("emissions {:?}, transitions {:?}, {} packed tokens do not fit", emissions.shape(), self.between.shape(), batch.tokens()));
+            return Error::shape(
+                op,
+                format!(
+                    "emissions {:?}, transitions {:?}, {} packed tokens do not fit",
+                    emissions.shape(),
+                    self.between.shape(),
+                    batch.tokens()
+                ),
+            );
         }
         Ok(tags)
     }
@@ -38,13 +46,24 @@ macro_rules! with_kernel {
             Some((s, e)) => (Some(s.values::<$T>()?), Some(e.values::<$T>()?)),
             None => (None, None),
         };
-        let $crf = kernel::Crf { offsets: $batch.offsets(), tags: $tags, transitions: $between.values::<$T>()?, start, end };
+        let $crf = kernel::Crf {
+            offsets: $batch.offsets(),
+            tags: $tags,
+            transitions: $between.values::<$T>()?,
+            start,
+            end,
+        };
         $body
     }};
 }
 
 /// `log Z - score` of the gold `labels [T]`, per sequence; 0 for an empty one.
-pub fn crf_loss(emissions: &Tensor, transitions: Transitions, labels: &[usize], batch: &Packed) -> Result<Tensor> {
+pub fn crf_loss(
+    emissions: &Tensor,
+    transitions: Transitions,
+    labels: &[usize],
+    batch: &Packed,
+) -> Result<Tensor> {
     let tags = transitions.check("crf_loss", emissions, batch)?;
     if labels.len() != batch.tokens() {
         return Error::shape("crf_loss", format!("{} labels for {} tokens", labels.len(), batch.tokens()));
@@ -106,7 +125,11 @@ pub fn crf_marginals(emissions: &Tensor, transitions: Transitions, batch: &Packe
 }
 
 /// The best tags and their score, per sequence (Viterbi; ties go to the lowest tag); no gradient.
-pub fn crf_best_path(emissions: &Tensor, transitions: Transitions, batch: &Packed) -> Result<Vec<(Vec<usize>, f64)>> {
+pub fn crf_best_path(
+    emissions: &Tensor,
+    transitions: Transitions,
+    batch: &Packed,
+) -> Result<Vec<(Vec<usize>, f64)>> {
     emissions.refuse_gradient("crf_best_path")?;
     let tags = transitions.check("crf_best_path", emissions, batch)?;
     float!("crf_best_path", emissions, T => {

@@ -7,8 +7,8 @@
 
 pub mod activation;
 pub mod arithmetic;
-//TMP pub mod attention;
-//TMP pub mod crf;
+pub mod attention;
+pub mod crf;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod index;
@@ -18,7 +18,7 @@ pub mod lstm;
 pub mod matmul;
 pub mod normalization;
 pub mod reduce;
-//TMP pub mod rotary;
+pub mod rotary;
 pub mod softmax;
 pub mod span_score;
 pub mod unary;

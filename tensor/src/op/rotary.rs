@@ -6,8 +6,8 @@
 
 use std::sync::Arc;
 
-pub use bert4rs_kernels::rotary::Layout;
 use bert4rs_kernels::rotary;
+pub use bert4rs_kernels::rotary::Layout;
 
 use crate::storage::{Storage, float};
 use crate::{Error, Result, Tensor};
@@ -56,16 +56,35 @@ impl Tensor {
             return Error::shape("rotate", format!("expected [T, H, K], got {:?}", self.shape()));
         };
         if positions.len() != tokens || table.size > size {
-            return Error::shape("rotate", format!("{} positions and {} rotary channels for x {:?}", positions.len(), table.size, self.shape()));
+            return Error::shape(
+                "rotate",
+                format!(
+                    "{} positions and {} rotary channels for x {:?}",
+                    positions.len(),
+                    table.size,
+                    self.shape()
+                ),
+            );
         }
         if let Some(p) = positions.iter().find(|p| **p >= table.positions) {
-            return Error::value("rotate", format!("position {p} in a table of {} positions", table.positions));
+            return Error::value(
+                "rotate",
+                format!("position {p} in a table of {} positions", table.positions),
+            );
         }
         turn(self, heads, size, table.clone(), Arc::new(positions.to_vec()), layout, false)
     }
 }
 
-fn turn(x: &Tensor, heads: usize, size: usize, table: RotaryTable, positions: Arc<Vec<usize>>, layout: Layout, back: bool) -> Result<Tensor> {
+fn turn(
+    x: &Tensor,
+    heads: usize,
+    size: usize,
+    table: RotaryTable,
+    positions: Arc<Vec<usize>>,
+    layout: Layout,
+    back: bool,
+) -> Result<Tensor> {
     let storage = match x.storage() {
         Storage::F32(v) => {
             let mut y = v.to_vec();
