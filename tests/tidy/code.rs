@@ -8,9 +8,6 @@ const LONGEST: usize = 400;
 /// Folders whose files may contain `unsafe`.
 const UNSAFE_HOMES: &[&str] = &["kernels/"];
 
-/// Files whose `unsafe` functions do not say yet what they ask of the caller. Only to be shortened.
-const CONTRACTS_TO_WRITE: &[&str] = &["kernels/src/gemm/avx512.rs", "kernels/src/gemm/pack.rs"];
-
 /// Lines of code between `unsafe` and the comment that justifies it; comments are not counted.
 const SAFETY_REACH: usize = 4;
 
@@ -25,7 +22,6 @@ pub fn wrong_unsafe(files: &[File]) -> Vec<String> {
     for file in files.iter().filter(|f| f.is_rust()) {
         let code = code(&file.text);
         let raw: Vec<&str> = file.text.lines().collect();
-        let excused = CONTRACTS_TO_WRITE.contains(&file.path.as_str());
         for (n, line) in code.lines().enumerate().filter(|(_, line)| opens_unsafe(line)) {
             let place = format!("{}:{}", file.path, n + 1);
             if !UNSAFE_HOMES.iter().any(|home| file.path.starts_with(home)) {
@@ -33,7 +29,7 @@ pub fn wrong_unsafe(files: &[File]) -> Vec<String> {
                     "{place}: `unsafe` outside {}; put it behind a safe function there",
                     UNSAFE_HOMES.join(", ")
                 ));
-            } else if !(is_justified(&raw, n) || excused && line.contains("unsafe fn")) {
+            } else if !is_justified(&raw, n) {
                 problems.push(format!(
                     "{place}: nothing says why `{}` is sound; add `// SAFETY: ...` (a function: `/// # Safety`) above it",
                     line.trim()

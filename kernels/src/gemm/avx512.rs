@@ -122,6 +122,9 @@ fn split(p: &Product, threads: usize) -> Vec<Part> {
 }
 
 /// Computes one part, group by group, block by block of the sum.
+///
+/// # Safety
+/// AVX-512F; the factors and `c [m, n]` have the sizes of `p`; nobody else touches this part of `c`.
 #[target_feature(enable = "avx512f")]
 unsafe fn block(p: &Product, part: Part, c: *mut f32, finish: &impl Fn(usize, usize, &mut [f32])) {
     let blocks = p.k.div_ceil(DEPTH);
@@ -215,6 +218,10 @@ struct Tile {
 }
 
 impl Tile {
+    /// Computes `rows` rows (1 to 8) of `lanes` lanes (1 to 3).
+    ///
+    /// # Safety
+    /// AVX-512F; the pointers hold `rows` rows of `a` and `c` and `k` rows of `lanes` lanes of `b`.
     #[inline]
     #[target_feature(enable = "avx512f")]
     unsafe fn compute(&self, rows: usize, lanes: usize) {
@@ -228,6 +235,8 @@ impl Tile {
         }
     }
 
+    /// # Safety
+    /// As [`Tile::compute`], with `V` lanes.
     #[inline]
     #[target_feature(enable = "avx512f")]
     unsafe fn rows<const V: usize>(&self, rows: usize) {
@@ -247,6 +256,9 @@ impl Tile {
     }
 
     /// `c [M, 16 V] (+)= a [M, k] b [k, 16 V]`
+    ///
+    /// # Safety
+    /// As [`Tile::compute`], with `M` rows of `V` lanes.
     #[target_feature(enable = "avx512f")]
     unsafe fn kernel<const M: usize, const V: usize>(&self) {
         // SAFETY: `a` has M rows of k numbers at these strides, `b` k rows of V lanes, `c` M rows of

@@ -76,6 +76,9 @@ pub(super) unsafe fn pack(b: View<f32>, row: usize, k: usize, column: usize, n: 
 }
 
 /// `dst [k, 16] <- src [k, width]`
+///
+/// # Safety
+/// AVX-512F; `src` has `k` rows of `width` (at most 16) numbers, `dst` room for `k` rows of 16.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn copy(src: *const f32, stride: usize, k: usize, width: usize, dst: *mut f32, dst_stride: usize) {
@@ -90,6 +93,9 @@ unsafe fn copy(src: *const f32, stride: usize, k: usize, width: usize, dst: *mut
 }
 
 /// `dst [k, 16] <- src [width, k]` transposed, in squares of 16.
+///
+/// # Safety
+/// AVX-512F; `src` has `width` (at most 16) rows of `k` numbers, `dst` room for `k` rows of 16.
 #[inline]
 #[target_feature(enable = "avx512f")]
 unsafe fn transpose(
@@ -116,6 +122,10 @@ unsafe fn transpose(
     }
 }
 
+/// As [`copy`] for any strides of `b`.
+///
+/// # Safety
+/// `src` is the first of `k` rows of `width` elements inside `b`; `dst` has room for `k` rows of 16.
 unsafe fn gather(src: *const f32, b: View<f32>, k: usize, width: usize, dst: *mut f32, dst_stride: usize) {
     for i in 0..k {
         for j in 0..16 {
