@@ -1,1 +1,13 @@
-//! Where text meets models: one file per goal of a user, the model folder and the predictor.
+//! Where text meets models: one module per goal of a user, the model folder and the predictor.
+//!
+//! A task says four things: how text is encoded, what the loss is, how scores are decoded and how
+//! answers are scored. Training, prediction and serving use the same four.
+
+pub mod config;
+mod error;
+pub mod ner;
+mod scheduler;
+pub mod settings;
+
+pub use config::RunConfig;
+pub use error::{Error, Result};
