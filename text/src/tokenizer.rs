@@ -1,0 +1,188 @@
+//! Tokenizer: text to ids, and for every token its characters in the original text.
+//!
+//! Rules:       word pieces and everything a `tokenizer.json` can say run in the `tokenizers` crate;
+//!              characters (models trained from scratch) are a table of our own
+//! Template:    the special tokens around a text or a pair, read off the tokenizer itself
+//! Truncation:  one token at a time from the longer text, ties from the first ("longest first")
+//! Vectors:     bert-wordpiece-tokenizer-and-checkpoints.json
+
+mod characters;
+mod encoding;
+mod rules;
+mod template;
+
+pub(crate) use characters::lower;
+pub use encoding::Encoding;
+pub use rules::{Rules, Units};
+
+use crate::{Error, Result, SpecialTokens, TokenSpans, Vocab};
+use characters::Characters;
+use std::ops::Range;
+use template::{Part, Template};
+
+/// Turns texts into token ids; `Send + Sync`, one serves any number of threads.
+pub struct Tokenizer {
+    engine: Engine,
+    rules: Rules,
+    vocab: Vocab,
+    template: Template,
+}
+
+/// How a text becomes tokens, without template.
+enum Engine {
+    Characters(Characters),
+}
+
+/// Tokens of a text without template: ids and spans.
+struct Plain {
+    ids: Vec<u32>,
+    spans: TokenSpans,
+}
+
+impl Tokenizer {
+    /// A tokenizer over a vocabulary.
+    pub fn from_vocab(vocab: Vocab, rules: Rules) -> Result<Self> {
+        let id = |name: &Option<String>, what: &str| -> Result<u32> {
+            let name = name.as_deref().ok_or_else(|| {
+                Error::Option(format!("these rules need a {what} token; name one in the special tokens"))
+            })?;
+            vocab.id(name).ok_or_else(|| {
+                Error::Vocab(format!(
+                    "there is no {name} among the {} tokens; add it, or name the {what} token as the vocabulary does (`{what}_token` in tokenizer_config.json)",
+                    vocab.len()
+                ))
+            })
+        };
+        let (unk, cls, sep) =
+            (id(&rules.special.unk, "unk")?, id(&rules.special.cls, "cls")?, id(&rules.special.sep, "sep")?);
+        let engine = match rules.units {
+            Units::Characters => Engine::Characters(Characters::new(&vocab, &rules, unk)),
+        };
+        Ok(Self { engine, rules, vocab, template: Template::bert(cls, sep) })
+    }
+
+    /// Encodes a text with its special tokens; cut to `max_tokens` (special tokens included), and
+    /// then flagged as `truncated`.
+    pub fn encode(&self, text: &str, max_tokens: Option<usize>) -> Result<Encoding> {
+        let plain = self.plain(text)?;
+        let all = plain.ids.len();
+        let kept = match max_tokens {
+            Some(limit) => all.min(self.room(limit, self.template.single_specials())?),
+            None => all,
+        };
+        let mut encoding = self.template.single(&plain, 0..kept);
+        encoding.truncated = kept < all;
+        Ok(encoding)
+    }
+
+    /// Encodes two texts as one sequence; over `max_tokens`, the longer loses its last token until
+    /// both fit.
+    pub fn encode_pair(&self, first: &str, second: &str, max_tokens: Option<usize>) -> Result<Encoding> {
+        let (first, second) = (self.plain(first)?, self.plain(second)?);
+        let (mut a, mut b) = (first.ids.len(), second.ids.len());
+        if let Some(limit) = max_tokens {
+            let room = self.room(limit, self.template.pair_specials())?;
+            while a + b > room {
+                if a >= b { a -= 1 } else { b -= 1 }
+            }
+        }
+        let mut encoding = self.template.pair(&first, 0..a, &second, 0..b);
+        encoding.truncated = a < first.ids.len() || b < second.ids.len();
+        Ok(encoding)
+    }
+
+    /// Encodes a text without special tokens.
+    pub fn encode_plain(&self, text: &str) -> Result<Encoding> {
+        let plain = self.plain(text)?;
+        Ok(Template::bare(&plain))
+    }
+
+    /// Puts the special tokens around tokens `range` of an encoding without special tokens; spans
+    /// stay in characters of the whole text.
+    ///
+    /// # Panics
+    /// When `range` is not within the encoding.
+    pub fn wrap(&self, plain: &Encoding, range: Range<usize>) -> Encoding {
+        self.template.single(&Part { ids: &plain.ids, spans: &plain.spans }, range)
+    }
+
+    /// Special tokens that [`encode`](Self::encode) adds before and after a text.
+    pub fn special_counts(&self) -> (usize, usize) {
+        self.template.single_edges()
+    }
+
+    /// Number of ids.
+    pub fn vocab_size(&self) -> usize {
+        self.vocab.len()
+    }
+
+    /// The vocabulary.
+    pub fn vocab(&self) -> &Vocab {
+        &self.vocab
+    }
+
+    /// The token with an id.
+    pub fn token(&self, id: u32) -> Option<&str> {
+        self.vocab.token(id)
+    }
+
+    /// The id of a token.
+    pub fn id(&self, token: &str) -> Option<u32> {
+        self.vocab.id(token)
+    }
+
+    /// The rules it was made with.
+    pub fn rules(&self) -> &Rules {
+        &self.rules
+    }
+
+    /// Names of the special tokens.
+    pub fn special_tokens(&self) -> &SpecialTokens {
+        &self.rules.special
+    }
+
+    /// Id of the token that begins a sequence.
+    pub fn cls_id(&self) -> Option<u32> {
+        self.special_id(&self.rules.special.cls)
+    }
+
+    /// Id of the token that ends a sequence.
+    pub fn sep_id(&self) -> Option<u32> {
+        self.special_id(&self.rules.special.sep)
+    }
+
+    /// Id of the padding token.
+    pub fn pad_id(&self) -> Option<u32> {
+        self.special_id(&self.rules.special.pad)
+    }
+
+    /// Id of the unknown token.
+    pub fn unk_id(&self) -> Option<u32> {
+        self.special_id(&self.rules.special.unk)
+    }
+
+    /// Id of the mask token.
+    pub fn mask_id(&self) -> Option<u32> {
+        self.special_id(&self.rules.special.mask)
+    }
+
+    fn special_id(&self, name: &Option<String>) -> Option<u32> {
+        name.as_deref().and_then(|name| self.vocab.id(name))
+    }
+
+    /// Tokens of text that fit beside `specials` special tokens.
+    fn room(&self, limit: usize, specials: usize) -> Result<usize> {
+        limit.checked_sub(specials).filter(|&room| room > 0).ok_or_else(|| {
+            Error::Option(format!(
+                "max_tokens {limit} leaves no room for text beside {specials} special tokens; expected at least {}",
+                specials + 1
+            ))
+        })
+    }
+
+    fn plain(&self, text: &str) -> Result<Plain> {
+        match &self.engine {
+            Engine::Characters(engine) => Ok(engine.encode(text)),
+        }
+    }
+}
