@@ -1,6 +1,6 @@
 //! Gradient of the LSTM.
 
-use super::{active, quarters, teams, token};
+use super::{Weights, active, quarters, teams, token, transposed};
 use crate::gemm::{View, matmul};
 use crate::unfold::by_sequence;
 use crate::{Real, cpu};
@@ -39,10 +39,11 @@ pub fn lstm_backward<T: Real>(
         let (gates, cells, d_hidden) = (&gates[wide], &cells[own.clone()], &d_hidden[own]);
         (o[1] - o[0], Backward { gates, cells, d_hidden, d_x_gates })
     });
+    let weights = Weights::new(&transposed(recurrent, 4 * h, h), h, 4 * h); // d_gates U
     teams(sequences.collect(), 2 * tokens * h * h)
         .into_par_iter()
         .with_max_len(1)
-        .for_each(|mut team| backward_team(&mut team, h, recurrent, reverse));
+        .for_each(|mut team| backward_team(&mut team, h, &weights, reverse));
     let before = states_before(offsets, h, hidden, reverse); // [T, H]
     matmul(
         4 * h,
@@ -63,7 +64,7 @@ struct Backward<'a, T> {
     d_x_gates: &'a mut [T],
 }
 
-fn backward_team<T: Real>(team: &mut [(usize, Backward<T>)], h: usize, recurrent: &[T], reverse: bool) {
+fn backward_team<T: Real>(team: &mut [(usize, Backward<T>)], h: usize, weights: &Weights<T>, reverse: bool) {
     // What the step after this one wants of its input state and cell; 0 for sequences that end here.
     let (mut d_state, mut d_cell) = (vec![T::ZERO; team.len() * h], vec![T::ZERO; team.len() * h]);
     let mut d_gates = vec![T::ZERO; team.len() * 4 * h];
@@ -89,9 +90,7 @@ fn backward_team<T: Real>(team: &mut [(usize, Backward<T>)], h: usize, recurrent
             },
         );
         if step > 0 {
-            let d_gates = View::row_major(&d_gates[..active * 4 * h], 4 * h);
-            let recurrent = View::row_major(recurrent, h);
-            matmul(active, h, 4 * h, d_gates, recurrent, &mut d_state[..active * h], false);
+            weights.product(&d_gates[..active * 4 * h], &mut d_state[..active * h]);
         }
     }
 }

@@ -14,7 +14,7 @@ mod backward;
 
 pub use backward::lstm_backward;
 
-use crate::gemm::{View, matmul};
+use crate::gemm::{Epilogue, Packed, View, linear_packed, matmul};
 use crate::unfold::by_sequence;
 use crate::{Real, cpu};
 use rayon::prelude::*;
@@ -55,12 +55,39 @@ pub fn lstm_forward<T: Real>(
         let x_gates = &x_gates[o[0] * 4 * h..o[1] * 4 * h];
         (o[1] - o[0], Forward { x_gates, hidden, gates, cells })
     });
-    // h U^T reads U^T by rows.
-    let by_input = transposed(recurrent, 4 * h, h);
+    let weights = Weights::new(recurrent, 4 * h, h);
     teams(sequences.collect(), tokens * h * h)
         .into_par_iter()
         .with_max_len(1)
-        .for_each(|mut team| forward_team(&mut team, h, &by_input, reverse));
+        .for_each(|mut team| forward_team(&mut team, h, &weights, reverse));
+}
+
+/// A weight matrix `[outputs, inputs]` that every step multiplies by: packed once, where `T` is `f32`.
+struct Weights<T> {
+    packed: Option<Packed>,
+    by_input: Vec<T>, // [inputs, outputs], when not packed
+    outputs: usize,
+    inputs: usize,
+}
+
+impl<T: Real> Weights<T> {
+    fn new(weight: &[T], outputs: usize, inputs: usize) -> Self {
+        let packed = T::as_f32(weight).map(|w| Packed::new(w, outputs, inputs));
+        let by_input = if packed.is_some() { Vec::new() } else { transposed(weight, outputs, inputs) };
+        Self { packed, by_input, outputs, inputs }
+    }
+
+    /// `y [rows, outputs] = x [rows, inputs] weight^T`
+    fn product(&self, x: &[T], y: &mut [T]) {
+        let rows = x.len() / self.inputs;
+        if let (Some(packed), Some(x)) = (&self.packed, T::as_f32(x))
+            && let Some(y) = T::as_f32_mut(y)
+        {
+            return linear_packed(rows, x, packed, Epilogue::default(), y);
+        }
+        let (x, weight) = (View::row_major(x, self.inputs), View::row_major(&self.by_input, self.outputs));
+        matmul(rows, self.outputs, self.inputs, x, weight, y, false);
+    }
 }
 
 /// One sequence's rows.
@@ -71,15 +98,13 @@ struct Forward<'a, T> {
     cells: &'a mut [T],
 }
 
-fn forward_team<T: Real>(team: &mut [(usize, Forward<T>)], h: usize, by_input: &[T], reverse: bool) {
+fn forward_team<T: Real>(team: &mut [(usize, Forward<T>)], h: usize, weights: &Weights<T>, reverse: bool) {
     let (mut state, mut cell) = (vec![T::ZERO; team.len() * h], vec![T::ZERO; team.len() * h]);
     let mut products = vec![T::ZERO; team.len() * 4 * h];
     for step in 0..team.first().map_or(0, |s| s.0) {
         let active = active(team, step);
         if step > 0 {
-            let (state, by_input) =
-                (View::row_major(&state[..active * h], h), View::row_major(by_input, 4 * h));
-            matmul(active, 4 * h, h, state, by_input, &mut products[..active * 4 * h], false);
+            weights.product(&state[..active * h], &mut products[..active * 4 * h]);
         }
         cpu::simd(
             #[inline(always)]
