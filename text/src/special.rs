@@ -52,7 +52,7 @@ impl SpecialTokens {
     }
 
     /// Takes the names given in a JSON object: strings, or objects with `content`; `null` removes.
-    pub fn update(&mut self, config: &Value) {
+    pub(crate) fn update(&mut self, config: &Value) {
         for (key, slot) in Self::KEYS.into_iter().zip(self.slots()) {
             match config.get(key) {
                 Some(Value::Null) => *slot = None,

@@ -8,6 +8,9 @@
 
 mod characters;
 mod encoding;
+mod files;
+mod json;
+mod pipeline;
 mod rules;
 mod template;
 
@@ -17,20 +20,29 @@ pub use rules::{Rules, Units};
 
 use crate::{Error, Result, SpecialTokens, TokenSpans, Vocab};
 use characters::Characters;
+use pipeline::Pipeline;
+use serde_json::Value;
 use std::ops::Range;
 use template::{Part, Template};
 
 /// Turns texts into token ids; `Send + Sync`, one serves any number of threads.
 pub struct Tokenizer {
     engine: Engine,
-    rules: Rules,
+    /// `None` when a `tokenizer.json` says everything.
+    rules: Option<Rules>,
+    special: SpecialTokens,
     vocab: Vocab,
     template: Template,
+    max_length: Option<usize>,
+    /// `tokenizer_config.json` as it was read, to be written again.
+    config: Value,
 }
 
 /// How a text becomes tokens, without template.
 enum Engine {
-    Characters(Characters),
+    /// The table, and the same as a `tokenizer.json` for others.
+    Characters(Characters, Value),
+    Pipeline(Box<Pipeline>),
 }
 
 /// Tokens of a text without template: ids and spans.
@@ -42,23 +54,38 @@ struct Plain {
 impl Tokenizer {
     /// A tokenizer over a vocabulary.
     pub fn from_vocab(vocab: Vocab, rules: Rules) -> Result<Self> {
-        let id = |name: &Option<String>, what: &str| -> Result<u32> {
-            let name = name.as_deref().ok_or_else(|| {
+        let named = |name: &Option<String>, what: &str| -> Result<(String, u32)> {
+            let name = name.clone().ok_or_else(|| {
                 Error::Option(format!("these rules need a {what} token; name one in the special tokens"))
             })?;
-            vocab.id(name).ok_or_else(|| {
+            let id = vocab.id(&name).ok_or_else(|| {
                 Error::Vocab(format!(
                     "there is no {name} among the {} tokens; add it, or name the {what} token as the vocabulary does (`{what}_token` in tokenizer_config.json)",
                     vocab.len()
                 ))
-            })
+            })?;
+            Ok((name, id))
         };
-        let (unk, cls, sep) =
-            (id(&rules.special.unk, "unk")?, id(&rules.special.cls, "cls")?, id(&rules.special.sep, "sep")?);
+        let (unk, unk_id) = named(&rules.special.unk, "unk")?;
+        let (cls, cls_id) = named(&rules.special.cls, "cls")?;
+        let (sep, sep_id) = named(&rules.special.sep, "sep")?;
+        let json = json::tokenizer_json(&vocab, &rules, &unk, &cls, &sep);
         let engine = match rules.units {
-            Units::Characters => Engine::Characters(Characters::new(&vocab, &rules, unk)),
+            Units::Characters => Engine::Characters(Characters::new(&vocab, &rules, unk_id), json),
+            Units::WordPieces => Engine::Pipeline(Box::new(Pipeline::new(json).map_err(Error::Tokenizer)?)),
         };
-        Ok(Self { engine, rules, vocab, template: Template::bert(cls, sep) })
+        let (special, template) = (rules.special.clone(), Template::bert(cls_id, sep_id));
+        Ok(Self::assemble(engine, Some(rules), special, vocab, template))
+    }
+
+    fn assemble(
+        engine: Engine,
+        rules: Option<Rules>,
+        special: SpecialTokens,
+        vocab: Vocab,
+        template: Template,
+    ) -> Self {
+        Self { engine, rules, special, vocab, template, max_length: None, config: Value::Null }
     }
 
     /// Encodes a text with its special tokens; cut to `max_tokens` (special tokens included), and
@@ -131,39 +158,44 @@ impl Tokenizer {
         self.vocab.id(token)
     }
 
-    /// The rules it was made with.
-    pub fn rules(&self) -> &Rules {
-        &self.rules
+    /// The rules it was made with; `None` for a tokenizer read from a `tokenizer.json`.
+    pub fn rules(&self) -> Option<&Rules> {
+        self.rules.as_ref()
+    }
+
+    /// The longest sequence the model takes, when its files say so.
+    pub fn max_length(&self) -> Option<usize> {
+        self.max_length
     }
 
     /// Names of the special tokens.
     pub fn special_tokens(&self) -> &SpecialTokens {
-        &self.rules.special
+        &self.special
     }
 
     /// Id of the token that begins a sequence.
     pub fn cls_id(&self) -> Option<u32> {
-        self.special_id(&self.rules.special.cls)
+        self.special_id(&self.special.cls)
     }
 
     /// Id of the token that ends a sequence.
     pub fn sep_id(&self) -> Option<u32> {
-        self.special_id(&self.rules.special.sep)
+        self.special_id(&self.special.sep)
     }
 
     /// Id of the padding token.
     pub fn pad_id(&self) -> Option<u32> {
-        self.special_id(&self.rules.special.pad)
+        self.special_id(&self.special.pad)
     }
 
     /// Id of the unknown token.
     pub fn unk_id(&self) -> Option<u32> {
-        self.special_id(&self.rules.special.unk)
+        self.special_id(&self.special.unk)
     }
 
     /// Id of the mask token.
     pub fn mask_id(&self) -> Option<u32> {
-        self.special_id(&self.rules.special.mask)
+        self.special_id(&self.special.mask)
     }
 
     fn special_id(&self, name: &Option<String>) -> Option<u32> {
@@ -182,7 +214,8 @@ impl Tokenizer {
 
     fn plain(&self, text: &str) -> Result<Plain> {
         match &self.engine {
-            Engine::Characters(engine) => Ok(engine.encode(text)),
+            Engine::Characters(engine, _) => Ok(engine.encode(text)),
+            Engine::Pipeline(pipeline) => pipeline.encode(text),
         }
     }
 }
