@@ -7,9 +7,11 @@
 pub mod block;
 mod builder;
 mod ctx;
+pub mod encoder;
 mod error;
 pub mod head;
 pub mod loss;
+pub mod weights;
 
 pub use builder::{Builder, Init};
 pub use ctx::Ctx;

@@ -49,4 +49,9 @@ impl Linear {
     pub fn weight(&self) -> &Parameter {
         &self.weight
     }
+
+    /// The bias `[N]`, if there is one.
+    pub fn bias(&self) -> Option<&Parameter> {
+        self.bias.as_ref()
+    }
 }

@@ -1,5 +1,23 @@
 //! Layers.
 
+mod attention;
+mod dropout;
+mod embedding;
+mod feed_forward;
+mod gated_convolution;
+mod layer;
 mod linear;
+mod lstm;
+mod norm;
+pub mod pooling;
+pub mod position;
 
+pub use attention::SelfAttention;
+pub use dropout::dropout;
+pub use embedding::Embedding;
+pub use feed_forward::FeedForward;
+pub use gated_convolution::GatedConvolution;
+pub use layer::{Layer, Surroundings};
 pub use linear::Linear;
+pub use lstm::Lstm;
+pub use norm::Norm;

@@ -1,0 +1,39 @@
+//! Feed-forward part of a layer.
+//! Definition:  f(x W_1 + b_1) W_2 + b_2
+//! Shapes:      x [T, D], between [T, size] -> [T, D]
+
+use bert4rs_tensor::Tensor;
+use bert4rs_tensor::op::Activation;
+
+use super::Linear;
+use crate::{Builder, Ctx, Init, Result};
+
+/// Two products with an activation between.
+#[derive(Clone)]
+pub struct FeedForward {
+    inner: Linear,
+    outer: Linear,
+    activation: Activation,
+}
+
+impl FeedForward {
+    /// Named as in BERT's files: `intermediate.dense`, `output.dense`.
+    pub fn new(
+        builder: &mut Builder,
+        width: usize,
+        size: usize,
+        activation: Activation,
+        bias: bool,
+        init: Init,
+    ) -> Result<Self> {
+        let inner = Linear::new(&mut builder.at("intermediate.dense"), width, size, bias, init)?;
+        let outer = Linear::new(&mut builder.at("output.dense"), size, width, bias, init)?;
+        Ok(Self { inner, outer, activation })
+    }
+
+    /// The result plus `residual`.
+    pub fn forward(&self, ctx: &Ctx, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        let between = self.inner.forward_with(ctx, x, Some(self.activation), None)?; // [T, size]
+        self.outer.forward_with(ctx, &between, None, residual)
+    }
+}

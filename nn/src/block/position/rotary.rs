@@ -1,0 +1,86 @@
+//! Rotary positions of an encoder's queries and keys.
+//! Definition:  pair (a, b) at position m -> (a cos m t - b sin m t, b cos m t + a sin m t)
+//! Shapes:      x [T, H K] -> [T, H K]
+//! Numerics:    one table for all layers, from f64 angles; it grows with the longest text seen
+//! Reference:   RoFormer, 2021.                       Vectors: rope-roformer.json
+
+use std::sync::{Mutex, PoisonError};
+
+use bert4rs_tensor::op::rotary::{Layout, RotaryTable};
+use bert4rs_tensor::{DType, Packed, Tensor};
+
+use super::frequency::{Frequencies, log_n_factors};
+use crate::Result;
+
+/// The rotation of an encoder, for texts of any length.
+pub struct Rotary {
+    frequencies: Frequencies,
+    layout: Layout,
+    log_n: Option<usize>,
+    table: Mutex<RotaryTable>,
+}
+
+impl Rotary {
+    /// A rotation with these frequencies; `log_n` is the training length for sharper queries.
+    pub fn new(frequencies: Frequencies, layout: Layout, log_n: Option<usize>) -> Self {
+        let table = Mutex::new(RotaryTable::new(&frequencies.inverse, 0, frequencies.factor));
+        Self { frequencies, layout, log_n, table }
+    }
+
+    /// The rotation of one batch.
+    pub fn of(&self, batch: &Packed, dtype: DType) -> Result<Rotation> {
+        let positions = batch.positions();
+        let query_factors = match self.log_n {
+            None => None,
+            Some(n) => {
+                let factors = log_n_factors(&positions, n)?;
+                Some(Tensor::new(factors, &[positions.len(), 1])?.cast(dtype)?)
+            }
+        };
+        Ok(Rotation { table: self.table(batch.longest()), positions, layout: self.layout, query_factors })
+    }
+
+    fn table(&self, length: usize) -> RotaryTable {
+        let mut table = self.table.lock().unwrap_or_else(PoisonError::into_inner);
+        if table.positions() < length {
+            let (inverse, factor) = (&self.frequencies.inverse, self.frequencies.factor);
+            *table = RotaryTable::new(inverse, length.next_power_of_two(), factor);
+        }
+        table.clone()
+    }
+}
+
+/// The rotation of the tokens of one batch.
+pub struct Rotation {
+    table: RotaryTable,
+    positions: Vec<usize>,
+    layout: Layout,
+    query_factors: Option<Tensor>,
+}
+
+impl Rotation {
+    /// Turns `x [T, H K]`.
+    pub fn turn(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
+        let &[tokens, width] = x.shape() else {
+            return Ok(x.rotate(&self.table, &self.positions, self.layout)?);
+        };
+        let split = x.reshape(&[tokens, heads, width / heads.max(1)])?; // [T, H, K]
+        Ok(split.rotate(&self.table, &self.positions, self.layout)?.reshape(&[tokens, width])?)
+    }
+
+    /// As [`Rotation::turn`], and sharper beyond the training length where the encoder asks for it.
+    pub fn turn_queries(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
+        let x = self.turn(x, heads)?;
+        match &self.query_factors {
+            None => Ok(x),
+            Some(factors) => Ok(x.mul(factors)?),
+        }
+    }
+}
+
+/// Channels of the half layout in the interleaved one: `half[j] = interleaved[permutation[j]]`.
+/// Permuting the output rows of the query and key weights (and biases) of each head by it converts
+/// a checkpoint.
+pub fn layout_permutation(size: usize) -> Vec<usize> {
+    (0..size).step_by(2).chain((1..size).step_by(2)).collect()
+}

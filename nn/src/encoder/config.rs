@@ -1,0 +1,99 @@
+//! An architecture as a value: orthogonal axes, each an enum, strict when read from a file.
+
+use serde::{Deserialize, Serialize};
+
+use super::parts::{Activation, DropoutMask, FeedForward, Mixer, Norm, Position, WeightInit, Wiring};
+
+/// What an encoder is made of. The default is BERT base.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EncoderConfig {
+    /// Number of token ids `V`.
+    pub vocab_size: usize,
+    /// Width of hidden states `D`.
+    pub hidden_size: usize,
+    /// Number of layers.
+    pub layers: usize,
+    /// Whether products and layer norms add a bias.
+    pub bias: bool,
+    /// Dropout of what a layer's parts put out, before the residual sum.
+    pub dropout: f64,
+    /// What one dropout decision covers.
+    pub dropout_mask: DropoutMask,
+    /// How the parts of a layer are joined.
+    pub wiring: Wiring,
+    /// The normalisation, of the embedding and in layers.
+    pub norm: Norm,
+    /// How new weights start.
+    pub init: WeightInit,
+    /// How ids become vectors.
+    pub embedding: EmbeddingConfig,
+    /// How the model knows the order of tokens.
+    pub position: Position,
+    /// The part of a layer in which tokens see each other.
+    pub mixer: Mixer,
+    /// The part of a layer that sees one token at a time.
+    pub feed_forward: FeedForward,
+}
+
+impl Default for EncoderConfig {
+    /// BERT base: Devlin et al., 2018.
+    fn default() -> Self {
+        Self {
+            vocab_size: 30_522,
+            hidden_size: 768,
+            layers: 12,
+            bias: true,
+            dropout: 0.1,
+            dropout_mask: DropoutMask::Element,
+            wiring: Wiring::PostNorm,
+            norm: Norm::Layer { eps: 1e-12 },
+            init: WeightInit::Normal { deviation: 0.02 },
+            embedding: EmbeddingConfig::default(),
+            position: Position::Learned { max_positions: 512 },
+            mixer: Mixer::Attention { heads: 12, key_size: None, dropout: 0.1 },
+            feed_forward: FeedForward::Dense { size: 3072, activation: Activation::Gelu },
+        }
+    }
+}
+
+/// How ids become vectors.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct EmbeddingConfig {
+    /// Width of the tables; without it `hidden_size`. Another width is projected to `hidden_size`,
+    /// except by recurrent layers, whose first layer reads it as it is.
+    pub size: Option<usize>,
+    /// Number of segment ids (BERT: 2); 0 for no segment table.
+    pub segments: usize,
+    /// Dropout of the normalised sum.
+    pub dropout: f64,
+    /// Adds rows for the hashed pairs (previous id, id) and (id, next id): helps character models
+    /// that are trained from little text.
+    pub bigram_buckets: Option<usize>,
+    /// In training a token's id becomes `unk_id` with this probability, so that the vector of
+    /// unknown tokens is trained.
+    pub token_dropout: f64,
+    /// The id of unknown tokens, for `token_dropout`.
+    pub unk_id: usize,
+}
+
+impl Default for EmbeddingConfig {
+    fn default() -> Self {
+        Self { size: None, segments: 2, dropout: 0.1, bigram_buckets: None, token_dropout: 0.0, unk_id: 100 }
+    }
+}
+
+impl EncoderConfig {
+    /// Width of the embedding tables.
+    pub fn embedding_size(&self) -> usize {
+        self.embedding.size.unwrap_or(self.hidden_size)
+    }
+
+    /// Whether the embedding is projected to `hidden_size`.
+    pub(crate) fn projects_embedding(&self) -> bool {
+        let reads_any_width =
+            matches!((&self.mixer, self.wiring), (Mixer::Lstm { .. }, Wiring::Stack)) && self.layers > 0;
+        self.embedding_size() != self.hidden_size && !reads_any_width
+    }
+}

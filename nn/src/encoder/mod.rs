@@ -1,0 +1,15 @@
+//! Encoders: from token ids to hidden states.
+
+mod config;
+mod embedding;
+mod model;
+mod parts;
+mod presets;
+mod validate;
+
+pub use config::{EmbeddingConfig, EncoderConfig};
+pub use model::{Encoder, EncoderInput};
+pub use parts::{
+    Activation, DropoutMask, FeedForward, Mixer, Norm, Position, RotaryLayout, WeightInit, Wiring,
+};
+pub use presets::{bert, dgcnn, lstm, preset, preset_names, preset_with, roformer, roformer_small};

@@ -1,0 +1,124 @@
+//! The encoder: embedding, layers, and what they share.
+//! Shapes:      ids [T] -> hidden [T, D]
+//! Numerics:    a text's result does not depend on the other texts of the batch
+
+use bert4rs_tensor::op::attention::Mask;
+use bert4rs_tensor::{DType, Packed, Parameter, Tensor};
+
+use super::config::EncoderConfig;
+use super::embedding::TokenEmbedding;
+use super::parts::{Norm, Position};
+use crate::block::position::{Rotary, inverse_frequencies};
+use crate::block::{self, Layer, Surroundings};
+use crate::{Builder, Ctx, Result};
+
+/// What an encoder reads.
+#[derive(Clone, Copy)]
+pub struct EncoderInput<'a> {
+    /// Token ids `[T]`.
+    pub ids: &'a [usize],
+    /// Segment ids `[T]`; all 0 where there are none.
+    pub segments: Option<&'a [usize]>,
+    /// Where texts begin and end.
+    pub batch: &'a Packed,
+}
+
+/// A model from token ids to hidden states, as its config describes it.
+pub struct Encoder {
+    config: EncoderConfig,
+    embedding: TokenEmbedding,
+    rotary: Option<Rotary>,
+    layers: Vec<Layer>,
+    final_norm: Option<block::Norm>,
+    dtype: DType,
+}
+
+impl Encoder {
+    /// A new encoder; parameters are named as in the files of BERT, without a model prefix.
+    pub fn new(builder: &mut Builder, config: &EncoderConfig) -> Result<Self> {
+        config.validate()?;
+        let embedding = TokenEmbedding::new(builder, config)?;
+        let rotary = match (&config.position, config.rotary_size()) {
+            (Position::Rotary { theta, layout, scaling, log_n, .. }, Some(size)) => {
+                let frequencies = inverse_frequencies(size, *theta, scaling, 0)?;
+                Some(Rotary::new(frequencies, (*layout).into(), *log_n))
+            }
+            (Position::Rotary { .. } | Position::None | Position::Learned { .. }, _) => None,
+        };
+        let mut layers = Vec::with_capacity(config.layers);
+        for index in 0..config.layers {
+            let first_width =
+                if config.projects_embedding() { config.hidden_size } else { config.embedding_size() };
+            let inputs = if index == 0 { first_width } else { config.hidden_size };
+            let mut at = builder.at(format!("encoder.layer.{index}"));
+            layers.push(Layer::new(&mut at, config, index, inputs)?);
+        }
+        let final_norm = match config.norm {
+            Norm::Layer { .. } | Norm::Rms { .. } if config.has_final_norm() => {
+                let mut at = builder.at("encoder.final_norm");
+                Some(block::Norm::new(&mut at, config.hidden_size, config.norm, config.bias)?)
+            }
+            Norm::None | Norm::Layer { .. } | Norm::Rms { .. } => None,
+        };
+        Ok(Self { config: config.clone(), embedding, rotary, layers, final_norm, dtype: builder.dtype() })
+    }
+
+    /// The hidden states `[T, D]` of the last layer.
+    pub fn forward(&self, ctx: &mut Ctx, input: EncoderInput, mask: &Mask) -> Result<Tensor> {
+        self.run(ctx, input, mask, |_| ())
+    }
+
+    /// The embedding and the output of every layer, the last as [`Encoder::forward`] gives it.
+    pub fn forward_all(&self, ctx: &mut Ctx, input: EncoderInput, mask: &Mask) -> Result<Vec<Tensor>> {
+        let mut all = Vec::with_capacity(self.layers.len() + 1);
+        let last = self.run(ctx, input, mask, |x| all.push(x.clone()))?;
+        all.pop();
+        all.push(last);
+        Ok(all)
+    }
+
+    fn run(
+        &self,
+        ctx: &mut Ctx,
+        input: EncoderInput,
+        mask: &Mask,
+        mut seen: impl FnMut(&Tensor),
+    ) -> Result<Tensor> {
+        self.embedding.check(&input, self.max_length())?;
+        let rotation = self.rotary.as_ref().map(|r| r.of(input.batch, self.dtype)).transpose()?;
+        let around = Surroundings { batch: input.batch, mask, rotation };
+        let mut x = self.embedding.forward(ctx, &input)?; // [T, D]
+        seen(&x);
+        for layer in &self.layers {
+            x = layer.forward(ctx, &x, &around)?;
+            seen(&x);
+        }
+        match &self.final_norm {
+            None => Ok(x),
+            Some(norm) => norm.forward(ctx, &x),
+        }
+    }
+
+    /// The config it was made from.
+    pub fn config(&self) -> &EncoderConfig {
+        &self.config
+    }
+
+    /// The width of its hidden states.
+    pub fn output_size(&self) -> usize {
+        self.config.hidden_size
+    }
+
+    /// The longest text in tokens, where there is a limit.
+    pub fn max_length(&self) -> Option<usize> {
+        match self.config.position {
+            Position::Learned { max_positions } => Some(max_positions),
+            Position::None | Position::Rotary { .. } => None,
+        }
+    }
+
+    /// The table of token vectors `[V, D]`, for heads that share it.
+    pub fn word_embeddings(&self) -> &Parameter {
+        self.embedding.word.table()
+    }
+}
