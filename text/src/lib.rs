@@ -23,6 +23,7 @@ pub mod span;
 mod special;
 mod tokenizer;
 pub mod vocab;
+mod window;
 
 pub use error::{Error, Result};
 pub use format::{Entity, Example, Examples};
@@ -30,3 +31,4 @@ pub use span::{CharIndex, TokenSpans};
 pub use special::SpecialTokens;
 pub use tokenizer::{Encoding, Rules, Tokenizer, Units};
 pub use vocab::Vocab;
+pub use window::{Overflow, Pieces, Windows};

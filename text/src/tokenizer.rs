@@ -94,7 +94,7 @@ impl Tokenizer {
         let plain = self.plain(text)?;
         let all = plain.ids.len();
         let kept = match max_tokens {
-            Some(limit) => all.min(self.room(limit, self.template.single_specials())?),
+            Some(limit) => all.min(self.room_for_text(limit)?),
             None => all,
         };
         let mut encoding = self.template.single(&plain, 0..kept);
@@ -200,6 +200,11 @@ impl Tokenizer {
 
     fn special_id(&self, name: &Option<String>) -> Option<u32> {
         name.as_deref().and_then(|name| self.vocab.id(name))
+    }
+
+    /// Tokens of a single text that fit into `limit` beside the special tokens.
+    pub(crate) fn room_for_text(&self, limit: usize) -> Result<usize> {
+        self.room(limit, self.template.single_specials())
     }
 
     /// Tokens of text that fit beside `specials` special tokens.

@@ -46,6 +46,16 @@ impl Lines {
         Error::File { file: self.file.clone(), message: message.into() }
     }
 
+    /// The line read last, from 1.
+    pub(super) fn number(&self) -> usize {
+        self.line
+    }
+
+    /// The file's name in errors.
+    pub(super) fn name(&self) -> &str {
+        &self.file
+    }
+
     fn read(&mut self) -> Result<Option<String>> {
         let mut bytes = Vec::new();
         self.line += 1;

@@ -137,17 +137,16 @@ fn from_vocab_file(dir: &Path, config: &Value, names: &Value, characters: bool) 
     }
     let vocab = Vocab::read(&path)?;
     let class = config.get("tokenizer_class").and_then(Value::as_str).unwrap_or_default();
-    if class.starts_with("RoFormer") {
-        if let Some(word) =
-            vocab.tokens().iter().find(|t| t.chars().nth(1).is_some() && t.chars().all(chars::is_cjk))
-        {
-            return Err(Error::file(
-                &path,
-                format!(
-                    "{class} with words such as {word:?} needs jieba segmentation, which is not supported yet; use a character-level vocabulary (RoFormer char, v2, GAU-alpha)"
-                ),
-            ));
-        }
+    let word = |t: &&String| t.chars().nth(1).is_some() && t.chars().all(chars::is_cjk);
+    if class.starts_with("RoFormer")
+        && let Some(word) = vocab.tokens().iter().find(word)
+    {
+        return Err(Error::file(
+            &path,
+            format!(
+                "{class} with words such as {word:?} needs jieba segmentation, which is not supported yet; use a character-level vocabulary (RoFormer char, v2, GAU-alpha)"
+            ),
+        ));
     }
     let flag = |key: &str| match config.get(key) {
         None | Some(Value::Null) => Ok(None),
