@@ -17,6 +17,7 @@ pub mod linear;
 pub mod lstm;
 pub mod matmul;
 pub mod normalization;
+pub mod optimizer;
 pub mod reduce;
 pub mod rotary;
 pub mod softmax;
