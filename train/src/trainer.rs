@@ -45,7 +45,8 @@ pub struct Report {
 
 /// Trains `objective` on `examples`. The best model ends up in `run_dir/best`, the last weights in
 /// the parameters; `log.jsonl` and checkpoints are written on the way. With `resume` the run goes on
-/// from the newest checkpoint in `run_dir`, if there is one.
+/// from the newest checkpoint in `run_dir`, if there is one. Parameters of `config.freeze` are frozen
+/// and stay so.
 pub fn train<O: Objective>(
     objective: &O,
     examples: &[O::Example],

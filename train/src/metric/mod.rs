@@ -4,4 +4,4 @@ pub mod accuracy;
 pub mod entity;
 
 pub use accuracy::accuracy;
-pub use entity::{Counts, EntityScore, entity_score};
+pub use entity::{Counts, EntityScore, Labelled, entity_score};

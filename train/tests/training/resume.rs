@@ -32,6 +32,7 @@ struct Result {
     best: Vec<u64>,
     steps: Vec<(u64, f64, f64)>,
     evaluations: Vec<(u64, f64, bool)>,
+    state: serde_json::Value,
     folders: Vec<String>,
 }
 
@@ -51,8 +52,20 @@ fn result(toy: &Toy, dir: &Path) -> Result {
                 (l["step"].as_u64().unwrap(), number(&l["score"], "main"), l["is_best"].as_bool().unwrap())
             })
             .collect(),
+        state: state(dir),
         folders: names(dir),
     }
+}
+
+/// The counters of the last checkpoint; time, and the length of a log that tells it, left out.
+fn state(dir: &Path) -> serde_json::Value {
+    let last = names(dir).into_iter().rfind(|n| n.starts_with("checkpoint-")).unwrap();
+    let text = fs::read_to_string(dir.join(last).join("state.json")).unwrap();
+    let mut state = serde_json::from_str::<serde_json::Value>(&text).unwrap()["state"].take();
+    for key in ["seconds", "log_bytes"] {
+        assert!(state.as_object_mut().unwrap().remove(key).is_some(), "{key}");
+    }
+    state
 }
 
 fn names(dir: &Path) -> Vec<String> {
