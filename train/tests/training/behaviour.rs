@@ -3,11 +3,11 @@
 use bert4rs_tensor::DType;
 use bert4rs_train::{Evaluated, Objective, Progress, Schedule, Silent, TrainConfig, Watch, train};
 
-use crate::toy::{Point, Toy, log, points, quick, saved};
+use crate::toy::{Point, Toy, log, points, quick, run_folder, saved};
 
 /// Trains a fresh toy in a fresh folder; gives the toy and the folder.
 fn run(toy: Toy, examples: &[Point], config: &TrainConfig) -> (Toy, tempfile::TempDir) {
-    let dir = tempfile::tempdir().unwrap();
+    let dir = run_folder();
     train(&toy, examples, config, dir.path(), false, &mut Silent).unwrap();
     (toy, dir)
 }
@@ -28,7 +28,7 @@ fn one_step() -> TrainConfig {
 #[test]
 fn the_toy_is_learned() {
     let toy = Toy::new(DType::F32, 8, 0.1);
-    let dir = tempfile::tempdir().unwrap();
+    let dir = run_folder();
     let before = toy.evaluate().unwrap().main;
     let config = TrainConfig { epochs: 8, ..quick() };
     let report = train(&toy, &points(200, 1), &config, dir.path(), false, &mut Silent).unwrap();
@@ -103,7 +103,7 @@ fn groups_learn_at_their_own_rate_and_frozen_ones_not_at_all() {
     let (toy, _) = run(Toy::new(DType::F64, 4, 0.0), &points(16, 4), &config);
     assert_eq!((moved(&toy, "encoder.weight"), moved(&toy, "encoder.bias")), (0.0, 0.0));
     assert!(moved(&toy, "head.weight") > 1e-3);
-    let dir = tempfile::tempdir().unwrap();
+    let dir = run_folder();
     let all = TrainConfig { freeze: vec!["encoder".into(), "head".into()], ..config };
     let error = train(&start, &points(4, 1), &all, dir.path(), false, &mut Silent).unwrap_err();
     assert_eq!(error.to_string(), "all parameters are frozen; shorten train.freeze");
@@ -113,7 +113,7 @@ fn groups_learn_at_their_own_rate_and_frozen_ones_not_at_all() {
 fn patience_ends_the_run_and_the_best_model_stays() {
     let toy = Toy::new(DType::F32, 4, 0.0);
     *toy.script.borrow_mut() = vec![0.1, 0.5, 0.4, 0.5, 0.9];
-    let dir = tempfile::tempdir().unwrap();
+    let dir = run_folder();
     let config = TrainConfig { epochs: 5, patience: Some(2), ..quick() };
     let report = train(&toy, &points(40, 5), &config, dir.path(), false, &mut Silent).unwrap();
     assert!(report.stopped_early);
@@ -166,7 +166,7 @@ fn a_step_without_a_finite_gradient_changes_nothing() {
     let mut examples = points(12, 9);
     examples[3].at[0] = f64::NAN;
     let toy = Toy::new(DType::F32, 4, 0.0);
-    let dir = tempfile::tempdir().unwrap();
+    let dir = run_folder();
     let config = TrainConfig { batch_size: Some(4), ..quick() };
     let mut notes = Notes::default();
     let report = train(&toy, &examples, &config, dir.path(), false, &mut notes).unwrap();
@@ -182,7 +182,7 @@ fn ten_bad_steps_in_a_row_end_the_run() {
     examples.iter_mut().for_each(|p| p.at[1] = f64::INFINITY);
     let toy = Toy::new(DType::F32, 4, 0.0);
     let before = toy.weights();
-    let dir = tempfile::tempdir().unwrap();
+    let dir = run_folder();
     let config = TrainConfig { batch_size: Some(2), ..quick() };
     let error = train(&toy, &examples, &config, dir.path(), false, &mut Silent).unwrap_err().to_string();
     assert!(error.starts_with("10 steps in a row were skipped, the last one is step 10: "), "{error}");
@@ -193,7 +193,7 @@ fn ten_bad_steps_in_a_row_end_the_run() {
 #[test]
 fn the_watcher_sees_steps_and_evaluations() {
     let toy = Toy::new(DType::F32, 4, 0.0);
-    let dir = tempfile::tempdir().unwrap();
+    let dir = run_folder();
     let config = TrainConfig { batch_size: Some(5), ..quick() };
     let mut notes = Notes::default();
     train(&toy, &points(10, 1), &config, dir.path(), false, &mut notes).unwrap();
@@ -203,7 +203,7 @@ fn the_watcher_sees_steps_and_evaluations() {
 #[test]
 fn bad_input_is_an_error_that_says_so() {
     let toy = Toy::new(DType::F32, 4, 0.0);
-    let dir = tempfile::tempdir().unwrap();
+    let dir = run_folder();
     let error = |examples: &[Point], config: TrainConfig| {
         train(&toy, examples, &config, dir.path(), false, &mut Silent).unwrap_err().to_string()
     };

@@ -7,7 +7,7 @@ use std::path::Path;
 use bert4rs_tensor::DType;
 use bert4rs_train::{Error, Evaluated, Progress, Silent, TrainConfig, Watch, train};
 
-use crate::toy::{Toy, log, points, quick, saved};
+use crate::toy::{Toy, log, points, quick, run_folder, saved};
 
 /// Some five steps in each of two epochs, and everything that a checkpoint must hold.
 fn config() -> TrainConfig {
@@ -76,7 +76,7 @@ fn names(dir: &Path) -> Vec<String> {
 }
 
 fn unbroken(config: &TrainConfig) -> Result {
-    let (toy, dir) = (toy(), tempfile::tempdir().unwrap());
+    let (toy, dir) = (toy(), run_folder());
     train(&toy, &points(24, 1), config, dir.path(), false, &mut Silent).unwrap();
     result(&toy, dir.path())
 }
@@ -131,7 +131,7 @@ fn stopping_after_any_step_changes_nothing() {
     let steps = want.steps.len() as u64;
     assert!(steps > 9 && want.evaluations.len() > 3, "{steps}");
     for stop_after in 1..steps {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = run_folder();
         let mut watch = Trouble { stop_after, ..Default::default() };
         let error = train(&toy(), &points(24, 1), &config, dir.path(), false, &mut watch).unwrap_err();
         assert!(matches!(error, Error::Stopped { step, .. } if step == stop_after));
@@ -150,7 +150,7 @@ fn a_kill_at_any_moment_changes_nothing() {
         [before, Trouble { die_after_evaluation: e.0, ..Default::default() }]
     });
     for mut watch in steps.chain(evaluations) {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = run_folder();
         let run = || train(&toy(), &points(24, 1), &config, dir.path(), false, &mut watch).map(drop);
         assert!(catch_unwind(AssertUnwindSafe(run)).is_err());
         assert_eq!(resumed(&config, dir.path()), want, "killed at step {}", watch.step);
@@ -161,7 +161,7 @@ fn a_kill_at_any_moment_changes_nothing() {
 fn a_kill_in_the_middle_of_a_save_changes_nothing() {
     let config = config();
     let want = unbroken(&config);
-    let dir = tempfile::tempdir().unwrap();
+    let dir = run_folder();
     let mut victim = toy();
     victim.script = vec![0.1, 0.2, 0.3].into(); // each one is a best one
     let mut saves = 0;
@@ -195,7 +195,7 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_older_one() {
     let config = TrainConfig { epochs: 3, ..config() };
     let want = unbroken(&config);
     for name in [".checkpoint-00000008.partial", ".checkpoint-00000008.old"] {
-        let dir = tempfile::tempdir().unwrap();
+        let dir = run_folder();
         let obstacle = dir.path().join(name);
         let mut watch = Blocks(obstacle.clone());
         let error = train(&toy(), &points(24, 1), &config, dir.path(), false, &mut watch).unwrap_err();
@@ -211,7 +211,7 @@ fn a_checkpoint_that_cannot_be_written_leaves_the_older_one() {
 #[test]
 fn a_finished_run_can_only_be_made_longer() {
     let config = config();
-    let (first, dir) = (toy(), tempfile::tempdir().unwrap());
+    let (first, dir) = (toy(), run_folder());
     let report = train(&first, &points(24, 1), &config, dir.path(), false, &mut Silent).unwrap();
     let before = result(&first, dir.path());
     assert_eq!(resumed(&config, dir.path()), before);

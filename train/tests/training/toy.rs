@@ -129,3 +129,9 @@ pub fn log(run_dir: &Path, event: &str) -> Vec<serde_json::Value> {
     let lines = text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
     lines.filter(|l| l["event"] == event).collect()
 }
+
+/// A folder that vanishes after the test; in memory where there is such a place, because every
+/// checkpoint waits for the disk.
+pub fn run_folder() -> tempfile::TempDir {
+    tempfile::tempdir_in("/dev/shm").or_else(|_| tempfile::tempdir()).unwrap()
+}
