@@ -2,9 +2,11 @@
 
 mod config;
 mod embedding;
+pub mod huggingface;
 mod model;
 mod parts;
 mod presets;
+mod pretraining;
 mod validate;
 
 pub use config::{EmbeddingConfig, EncoderConfig};
@@ -13,3 +15,4 @@ pub use parts::{
     Activation, DropoutMask, FeedForward, Mixer, Norm, Position, RotaryLayout, WeightInit, Wiring,
 };
 pub use presets::{bert, dgcnn, lstm, preset, preset_names, preset_with, roformer, roformer_small};
+pub use pretraining::{MaskedLanguageHead, Pooler};

@@ -7,7 +7,7 @@ use bert4rs_tensor::{DType, Packed, Parameter, Tensor};
 
 use super::config::EncoderConfig;
 use super::embedding::TokenEmbedding;
-use super::parts::{Norm, Position};
+use super::parts::{Norm, Position, WeightInit};
 use crate::block::position::{Rotary, inverse_frequencies};
 use crate::block::{self, Layer, Surroundings};
 use crate::{Builder, Ctx, Result};
@@ -61,6 +61,13 @@ impl Encoder {
             Norm::None | Norm::Layer { .. } | Norm::Rms { .. } => None,
         };
         Ok(Self { config: config.clone(), embedding, rotary, layers, final_norm, dtype: builder.dtype() })
+    }
+
+    /// As [`Encoder::new`], but weights start at 0: for values that are read next, which saves the
+    /// time of random ones.
+    pub fn to_be_filled(builder: &mut Builder, config: &EncoderConfig) -> Result<Self> {
+        let zeros = EncoderConfig { init: WeightInit::Zeros, ..config.clone() };
+        Ok(Self { config: config.clone(), ..Self::new(builder, &zeros)? })
     }
 
     /// The hidden states `[T, D]` of the last layer.

@@ -1,0 +1,54 @@
+//! Names of tensors in weight files, and how they map to ours.
+
+/// Model prefixes that files of models with heads put before the encoder's names.
+const PREFIXES: [&str; 2] = ["bert.", "roformer."];
+
+/// Our name for a tensor of a file; none for buffers that are computed, not learned.
+pub(crate) fn ours(name: &str) -> Option<String> {
+    if name.ends_with("position_ids") || name.ends_with("embed_positions.weight") {
+        return None;
+    }
+    let bare = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
+    // Files converted from the first TensorFlow release.
+    let bare = match (bare.strip_suffix("LayerNorm.gamma"), bare.strip_suffix("LayerNorm.beta")) {
+        (Some(start), _) => format!("{start}LayerNorm.weight"),
+        (_, Some(start)) => format!("{start}LayerNorm.bias"),
+        (None, None) => bare.to_string(),
+    };
+    Some(bare)
+}
+
+/// Whether `name` is `pattern` or lies under it.
+pub(crate) fn under(name: &str, pattern: &str) -> bool {
+    let pattern = pattern.trim_end_matches(['*', '.']);
+    name.strip_prefix(pattern)
+        .is_some_and(|rest| pattern.is_empty() || rest.is_empty() || rest.starts_with('.'))
+}
+
+/// The candidate most like `name`, if one is like it at all.
+pub(crate) fn nearest<'a>(name: &str, candidates: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    let score = |candidate: &str| strsim::normalized_damerau_levenshtein(name, candidate);
+    let best = candidates.map(|c| (score(c), c)).max_by(|a, b| a.0.total_cmp(&b.0));
+    best.filter(|(score, _)| *score > 0.5).map(|(_, c)| c)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_old_names_and_buffers_are_translated() {
+        assert_eq!(ours("bert.embeddings.LayerNorm.gamma").unwrap(), "embeddings.LayerNorm.weight");
+        assert_eq!(ours("embeddings.LayerNorm.beta").unwrap(), "embeddings.LayerNorm.bias");
+        assert_eq!(ours("cls.predictions.bias").unwrap(), "cls.predictions.bias");
+        assert_eq!(ours("bert.embeddings.position_ids"), None);
+        assert_eq!(ours("roformer.encoder.embed_positions.weight"), None);
+    }
+
+    #[test]
+    fn a_pattern_covers_itself_and_what_lies_under_it() {
+        assert!(under("cls.predictions.bias", "cls") && under("cls.predictions.bias", "cls.*"));
+        assert!(under("cls", "cls") && under("anything", "*"));
+        assert!(!under("classifier.weight", "cls") && !under("classifier.weight", "class"));
+    }
+}
