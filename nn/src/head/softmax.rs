@@ -1,7 +1,7 @@
 //! Softmax tagging: every token by itself.
 //! Definition:  p(y_t) = softmax(f_t)[y_t];  loss = mean over tokens of -log p
 //! Shapes:      hidden [T, D] -> emissions f [T, C].  Cost O(T C D)
-//! Reference:   textbook.                              Vectors: none (cross entropy has its own)
+//! Reference:   textbook.                              Vectors: none (memm-crf.json has its case of one token)
 
 use bert4rs_tensor::op::crf::{Transitions, crf_best_path};
 use bert4rs_tensor::{Packed, Tensor};

@@ -19,6 +19,11 @@ pub struct Transitions<'a> {
 }
 
 impl Transitions<'_> {
+    fn refuse_gradient(&self, op: &'static str, emissions: &Tensor) -> Result<()> {
+        let ends = self.ends.into_iter().flat_map(<[&Tensor; 2]>::from);
+        [emissions, self.between].into_iter().chain(ends).try_for_each(|x| x.refuse_gradient(op))
+    }
+
     fn check(&self, op: &'static str, emissions: &Tensor, batch: &Packed) -> Result<usize> {
         let &[tokens, tags] = emissions.shape() else {
             return Error::shape(op, format!("emissions {:?}: expected [T, C]", emissions.shape()));
@@ -112,7 +117,7 @@ pub fn crf_loss(
 
 /// `P(y_t = c)` of every token, `[T, C]`; no gradient.
 pub fn crf_marginals(emissions: &Tensor, transitions: Transitions, batch: &Packed) -> Result<Tensor> {
-    emissions.refuse_gradient("crf_marginals")?;
+    transitions.refuse_gradient("crf_marginals", emissions)?;
     let tags = transitions.check("crf_marginals", emissions, batch)?;
     let storage = float!("crf_marginals", emissions, T => {
         let mut out = vec![T::default(); emissions.elements()];
@@ -130,7 +135,7 @@ pub fn crf_best_path(
     transitions: Transitions,
     batch: &Packed,
 ) -> Result<Vec<(Vec<usize>, f64)>> {
-    emissions.refuse_gradient("crf_best_path")?;
+    transitions.refuse_gradient("crf_best_path", emissions)?;
     let tags = transitions.check("crf_best_path", emissions, batch)?;
     float!("crf_best_path", emissions, T => {
         with_kernel!(T, batch, tags, transitions.between, transitions.ends, crf => {

@@ -13,6 +13,9 @@ pub fn cross_entropy(logits: &Tensor, targets: &[i64], label_smoothing: f64) -> 
     let &[rows, classes] = logits.shape() else {
         return Error::shape("cross_entropy", format!("logits {:?}: expected [N, C]", logits.shape()));
     };
+    if classes == 0 {
+        return Error::shape("cross_entropy", format!("logits {:?} have no classes", logits.shape()));
+    }
     if targets.len() != rows {
         return Error::shape("cross_entropy", format!("{} targets for {rows} rows", targets.len()));
     }

@@ -17,7 +17,9 @@ impl Tensor {
         let shape: Vec<usize> = std::iter::once(ids.len()).chain(rest.iter().copied()).collect();
         let storage = float!("rows", self, T => {
             let mut out = vec![T::default(); ids.len() * width];
-            embedding::gather(self.values::<T>()?, width, ids, &mut out);
+            if width > 0 {
+                embedding::gather(self.values::<T>()?, width, ids, &mut out);
+            }
             Ok::<_, Error>(Storage::from(out))
         })?;
         let ids = ids.to_vec();
@@ -39,7 +41,9 @@ impl Tensor {
         let shape: Vec<usize> = std::iter::once(count).chain(rest.iter().copied()).collect();
         let storage = float!("scatter_rows", self, T => {
             let mut out = vec![T::default(); count * width];
-            embedding::scatter_add(self.values::<T>()?, width, ids, &mut out);
+            if width > 0 {
+                embedding::scatter_add(self.values::<T>()?, width, ids, &mut out);
+            }
             Ok::<_, Error>(Storage::from(out))
         })?;
         let ids = ids.to_vec();

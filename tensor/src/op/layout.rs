@@ -74,8 +74,9 @@ impl Tensor {
     pub fn narrow(&self, along: isize, start: usize, len: usize) -> Result<Tensor> {
         let i = axis("narrow", along, self.shape())?;
         let (before, extent, after) = split(self.shape(), i);
-        if start + len > extent {
-            return Error::shape("narrow", format!("{start}..{} of an axis of extent {extent}", start + len));
+        let end = start.saturating_add(len);
+        if end > extent {
+            return Error::shape("narrow", format!("{start}..{end} of an axis of extent {extent}"));
         }
         let mut shape = self.shape().to_vec();
         shape[i] = len;

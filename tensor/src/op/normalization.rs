@@ -11,6 +11,9 @@ fn check(op: &'static str, x: &Tensor, parameters: &[Option<&Tensor>]) -> Result
     let Some(&width) = x.shape().last() else {
         return Error::shape(op, "a scalar has no axis to normalise");
     };
+    if width == 0 {
+        return Error::shape(op, format!("x {:?} has no columns to normalise", x.shape()));
+    }
     for p in parameters.iter().flatten() {
         if p.shape() != [width] || p.dtype() != x.dtype() {
             return Error::shape(

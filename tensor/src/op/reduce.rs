@@ -62,11 +62,15 @@ impl Tensor {
         Tensor::select(&mask, self, &Tensor::scalar(0.0, self.dtype()))?.sum(along, keep)
     }
 
-    /// The position of the first largest element along an axis, as integers; no gradient.
+    /// The position of the first largest element along an axis, as integers; no gradient. An axis of
+    /// extent 0 is an error.
     pub fn argmax(&self, along: isize) -> Result<Tensor> {
         self.refuse_gradient("argmax")?;
         let i = axis("argmax", along, self.shape())?;
         let (before, extent, after) = split(self.shape(), i);
+        if extent == 0 {
+            return Error::shape("argmax", format!("axis {along} of shape {:?} is empty", self.shape()));
+        }
         let x = self.to_f64_vec();
         let mut out = Vec::with_capacity(before * after);
         for b in 0..before {

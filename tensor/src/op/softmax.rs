@@ -13,7 +13,9 @@ impl Tensor {
         };
         let storage = float!("softmax", self, T => {
             let mut out = vec![T::default(); self.elements()];
-            softmax::softmax_rows(self.values::<T>()?, width, &mut out);
+            if width > 0 {
+                softmax::softmax_rows(self.values::<T>()?, width, &mut out);
+            }
             Ok::<_, Error>(Storage::from(out))
         })?;
         Ok(Tensor::made("softmax", false, storage, self.shape().to_vec(), &[self], |step| {

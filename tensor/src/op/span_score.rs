@@ -147,6 +147,11 @@ pub fn span_zlpr(
     }))
 }
 
+fn refuse_gradient(op: &'static str, qk: &Tensor, bias: Option<(&Tensor, &Tensor)>) -> Result<()> {
+    let bias = bias.into_iter().flat_map(<[&Tensor; 2]>::from);
+    std::iter::once(qk).chain(bias).try_for_each(|x| x.refuse_gradient(op))
+}
+
 /// A span and its score.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct ScoredSpan {
@@ -164,7 +169,7 @@ pub fn decode_spans(
     threshold: f64,
     batch: &Packed,
 ) -> Result<Vec<Vec<ScoredSpan>>> {
-    qk.refuse_gradient("decode_spans")?;
+    refuse_gradient("decode_spans", qk, bias)?;
     let (groups, size) = scores.check("decode_spans", qk, bias, batch)?;
     float!("decode_spans", qk, T => {
         use bert4rs_kernels::Real;
@@ -183,7 +188,7 @@ pub fn dense_span_scores(
     batch: &Packed,
     sequence: usize,
 ) -> Result<Tensor> {
-    qk.refuse_gradient("dense_span_scores")?;
+    refuse_gradient("dense_span_scores", qk, bias)?;
     let (groups, size) = scores.check("dense_span_scores", qk, bias, batch)?;
     if sequence >= batch.sequences() {
         return Error::value("dense_span_scores", format!("sequence {sequence} of {}", batch.sequences()));
