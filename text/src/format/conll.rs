@@ -65,7 +65,11 @@ pub fn write(out: &mut impl Write, example: &Example, scheme: Scheme, joint: Joi
     };
     let mut at = 0;
     for token in &tokens {
-        if token.is_empty() || token.contains(['\t', '\n', '\r']) || *token == "\u{feff}" {
+        if token.is_empty()
+            || token.contains(['\t', '\n', '\r'])
+            || token.starts_with('\u{feff}')
+            || token.starts_with("-DOCSTART-")
+        {
             return refuse(format!("token {token:?} cannot stand on a line of its own"));
         }
         starts.push(at);
@@ -302,6 +306,7 @@ mod tests {
         assert!(refused(example("北京市", &[(0, 2, "A"), (0, 3, "B")]), Joint::Nothing).contains("overlaps"));
         assert!(refused(example("EU's", &[(0, 2, "A")]), Joint::Blank).contains("cuts a token"));
         assert!(refused(example("a  b", &[]), Joint::Blank).contains("cannot stand"));
+        assert!(refused(example("-DOCSTART- b", &[]), Joint::Blank).contains("cannot stand"));
         assert!(refused(example("a\nb", &[]), Joint::Nothing).contains("cannot stand"));
         assert!(refused(example("a", &[(0, 2, "A")]), Joint::Nothing).contains("ends after the text"));
     }
