@@ -239,3 +239,30 @@ fn only_position_tables_limit_the_length() {
         assert!(long.to_f64_vec().iter().all(|v| v.is_finite()));
     }
 }
+
+#[test]
+fn empty_texts_and_empty_batches_pass_through() {
+    for (name, config) in configs() {
+        let (encoder, _) = build(&config, DType::F32);
+        let ctx = &mut Ctx::inference();
+        assert_eq!(run(&encoder, ctx, &[], &[], &[]).shape(), [0, 8], "{name}");
+        let alone = run(&encoder, ctx, &[3, 7], &[0, 1], &[2]).to_f64_vec();
+        assert_eq!(run(&encoder, ctx, &[3, 7], &[0, 1], &[0, 2, 0]).to_f64_vec(), alone, "{name}");
+    }
+}
+
+#[test]
+fn threads_share_one_encoder() {
+    let (encoder, _) = build(&tiny("roformer"), DType::F32);
+    let once = run(&encoder, &mut Ctx::inference(), &IDS, &SEGMENTS, &LENGTHS).to_f64_vec();
+    std::thread::scope(|scope| {
+        for n in [1, 40, 5, 90] {
+            let (encoder, once) = (&encoder, &once);
+            scope.spawn(move || {
+                run(encoder, &mut Ctx::inference(), &vec![2; n], &vec![0; n], &[n]);
+                let again = run(encoder, &mut Ctx::inference(), &IDS, &SEGMENTS, &LENGTHS);
+                assert_eq!(&again.to_f64_vec(), once);
+            });
+        }
+    });
+}
