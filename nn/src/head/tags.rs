@@ -76,9 +76,12 @@ pub fn tags_to_spans(tags: &[usize], rule: SpanRule) -> Vec<Span> {
 
 /// As [`tags_to_spans`], with the mean over the tokens of a span of a score per token (the
 /// marginal of its tag, say) as the span's score.
-pub fn tags_to_scored_spans(tags: &[usize], scores: &[f64], rule: SpanRule) -> Vec<ScoredSpan> {
+pub fn tags_to_scored_spans(tags: &[usize], scores: &[f64], rule: SpanRule) -> Result<Vec<ScoredSpan>> {
+    if tags.len() != scores.len() {
+        return Err(Error::Input(format!("{} scores for {} tags", scores.len(), tags.len())));
+    }
     let mean = |s: &Span| scores[s.start..=s.end].iter().sum::<f64>() / (s.end - s.start + 1) as f64;
-    tags_to_spans(tags, rule).into_iter().map(|span| ScoredSpan { score: mean(&span), span }).collect()
+    Ok(tags_to_spans(tags, rule).into_iter().map(|span| ScoredSpan { score: mean(&span), span }).collect())
 }
 
 /// Which tags may begin, follow each other and end.
@@ -97,6 +100,9 @@ impl Constraints {
     pub fn violation(&self, tags: &[usize]) -> Option<(usize, String)> {
         let (&first, &last) = (tags.first()?, tags.last()?);
         let count = self.start.len();
+        if let Some(t) = tags.iter().position(|&tag| tag >= count) {
+            return Some((t, format!("tag {} of {count} tags", tags[t])));
+        }
         if !self.start[first] {
             return Some((0, format!("tag {first} may not come first")));
         }
@@ -184,12 +190,14 @@ mod tests {
         assert_eq!(bio.violation(&[2, 2]), Some((0, "tag 2 may not come first".into())));
         assert_eq!(bio.violation(&[0, 1, 4]), Some((2, "tag 4 may not follow tag 1".into())));
         assert_eq!(word_constraints().violation(&[0, 1]), Some((1, "tag 1 may not come last".into())));
+        assert_eq!(bio.violation(&[0, 5]), Some((1, "tag 5 of 5 tags".into())));
         assert_eq!(bio.violation(&[]), None);
     }
 
     #[test]
     fn the_score_of_a_span_is_the_mean_of_its_tokens() {
-        let scored = tags_to_scored_spans(&[0, 1, 2], &[0.1, 0.5, 1.0], SpanRule::Strict);
+        let scored = tags_to_scored_spans(&[0, 1, 2], &[0.1, 0.5, 1.0], SpanRule::Strict).unwrap();
+        assert!(tags_to_scored_spans(&[0, 1], &[0.1], SpanRule::Strict).is_err());
         assert_eq!(scored, [ScoredSpan { span: span(0, 1, 2), score: 0.75 }]);
     }
 
