@@ -5,9 +5,11 @@
 
 pub mod config;
 mod error;
+mod examples;
 pub mod ner;
 mod scheduler;
 pub mod settings;
 
 pub use config::RunConfig;
 pub use error::{Error, Result};
+pub use examples::read_examples;

@@ -1,0 +1,94 @@
+//! Tables for people, JSON Lines for pipes.
+
+use std::io::{IsTerminal, StdoutLock, Write, stdout};
+
+use anyhow::Result;
+use bert4rs_tasks::ner::{Answer, Evaluation};
+use serde::Serialize;
+
+/// Whether an error only says that the reader of our output has gone, as `| head` does.
+pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+}
+
+/// Writes answers as they come: a table on a terminal, JSON Lines elsewhere or on request.
+pub struct Entities {
+    out: std::io::BufWriter<StdoutLock<'static>>,
+    table: bool,
+    first: bool,
+}
+
+#[derive(Serialize)]
+struct Line<'a> {
+    text: &'a str,
+    #[serde(flatten)]
+    answer: &'a Answer,
+}
+
+impl Entities {
+    pub fn new(json: bool) -> Self {
+        let table = !json && stdout().is_terminal();
+        Self { out: std::io::BufWriter::new(stdout().lock()), table, first: true }
+    }
+
+    pub fn write(&mut self, text: &str, answer: &Answer) -> Result<()> {
+        if !self.table {
+            serde_json::to_writer(&mut self.out, &Line { text, answer })?;
+            writeln!(self.out)?;
+            return Ok(());
+        }
+        if !self.first {
+            writeln!(self.out)?;
+        }
+        self.first = false;
+        writeln!(self.out, "{text}")?;
+        if answer.entities.is_empty() {
+            writeln!(self.out, "  (no entities)")?;
+        }
+        for e in &answer.entities {
+            let score = e.score.map(|s| format!("  {s:.2}")).unwrap_or_default();
+            writeln!(self.out, "  {:>5}..{:<5} {:<14} {}{score}", e.start, e.end, e.label, e.text)?;
+        }
+        if answer.truncated {
+            writeln!(
+                self.out,
+                "  (only the first {} tokens were read; --overflow window reads all)",
+                answer.tokens
+            )?;
+        }
+        Ok(())
+    }
+
+    pub fn finish(mut self) -> Result<()> {
+        Ok(self.out.flush()?)
+    }
+}
+
+/// Writes scores: total first, then each label.
+pub fn evaluation(evaluation: &Evaluation, json: bool) -> Result<()> {
+    let mut out = stdout().lock();
+    if json {
+        writeln!(out, "{}", evaluation.to_json())?;
+        return Ok(());
+    }
+    let columns = ["precision", "recall", "F1", "gold", "found", "right"];
+    write!(out, "{:<16}", "")?;
+    columns.iter().try_for_each(|c| write!(out, " {c:>9}"))?;
+    writeln!(out)?;
+    let scores = &evaluation.scores;
+    let total = std::iter::once(("all", &scores.total));
+    for (label, s) in total.chain(scores.types.iter().map(|(l, s)| (l.as_str(), s))) {
+        let [p, r, f] = [s.precision(), s.recall(), s.f1()].map(|x| 100.0 * x);
+        writeln!(
+            out,
+            "{label:<16} {p:>9.2} {r:>9.2} {f:>9.2} {:>9} {:>9} {:>9}",
+            s.gold, s.predicted, s.correct
+        )?;
+    }
+    let rate = evaluation.texts as f64 / evaluation.seconds.max(1e-9);
+    writeln!(out, "{} texts in {:.1} s ({rate:.0} texts/s)", evaluation.texts, evaluation.seconds)?;
+    if evaluation.truncated > 0 {
+        writeln!(out, "{} texts were too long and only their beginning was read", evaluation.truncated)?;
+    }
+    Ok(())
+}

@@ -1,0 +1,130 @@
+//! One strict TOML file per run.
+
+use std::path::{Path, PathBuf};
+
+use bert4rs_train::TrainConfig;
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use crate::ner::{HeadConfig, NerConfig};
+use crate::{Error, Result, settings};
+
+/// A whole run: what to do, with which data, model and schedule.
+#[derive(Clone, Debug, Serialize)]
+pub struct RunConfig {
+    /// What is learned.
+    pub task: NerConfig,
+    /// Where the examples are.
+    pub data: DataConfig,
+    /// How text becomes tokens when the encoder starts from scratch.
+    pub tokenizer: TokenizerConfig,
+    /// The encoder: `preset` or `path`, and fields that override it.
+    pub encoder: Table,
+    /// Scores and decoding.
+    pub head: HeadConfig,
+    /// The training loop.
+    pub train: TrainConfig,
+    /// Where results go.
+    pub output: OutputConfig,
+}
+
+/// Files with examples, by extension or content: JSON Lines, CoNLL, CLUENER; .gz and .zst too.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DataConfig {
+    /// Examples to learn from.
+    pub train: PathBuf,
+    /// Examples to choose the best model by.
+    pub dev: PathBuf,
+}
+
+/// A vocabulary learned from the training texts; not used with `encoder.path`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct TokenizerConfig {
+    /// What a token is.
+    pub kind: TokenizerKind,
+    /// Fold upper case.
+    pub lowercase: bool,
+    /// Tokens seen less often become `[UNK]`.
+    pub min_count: u64,
+    /// At most this many tokens.
+    pub vocab_size: usize,
+}
+
+/// What a token is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TokenizerKind {
+    /// Every character but spaces.
+    Characters,
+    /// BERT's words cut into learned pieces.
+    Wordpiece,
+}
+
+impl Default for TokenizerConfig {
+    fn default() -> Self {
+        Self { kind: TokenizerKind::Characters, lowercase: true, min_count: 2, vocab_size: 20_000 }
+    }
+}
+
+/// Where results go.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OutputConfig {
+    /// The run folder: resolved config, log, checkpoints, best model.
+    pub dir: PathBuf,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Sections {
+    task: Table,
+    data: Table,
+    #[serde(default)]
+    tokenizer: Table,
+    encoder: Table,
+    #[serde(default)]
+    head: Table,
+    #[serde(default)]
+    train: Table,
+    output: Table,
+}
+
+impl RunConfig {
+    /// Reads a file, lays `--set` assignments over it and checks everything that can be checked
+    /// before data is read. Relative paths are relative to the working directory.
+    pub fn load(path: &Path, assignments: &[String]) -> Result<Self> {
+        let mut table = settings::read_table(path)?;
+        for assignment in assignments {
+            settings::set(&mut table, assignment)?;
+        }
+        Self::from_table(table).map_err(|e| match e {
+            Error::Config(message) => Error::Config(format!("{}: {message}", path.display())),
+            other => other,
+        })
+    }
+
+    /// As [`RunConfig::load`], from a table.
+    pub fn from_table(table: Table) -> Result<Self> {
+        let sections: Sections = settings::parse(table, "top level")?;
+        let config = Self {
+            task: settings::parse(sections.task, "[task]")?,
+            data: settings::parse(sections.data, "[data]")?,
+            tokenizer: settings::parse(sections.tokenizer, "[tokenizer]")?,
+            encoder: sections.encoder,
+            head: settings::parse(sections.head, "[head]")?,
+            train: settings::parse(sections.train, "[train]")?,
+            output: settings::parse(sections.output, "[output]")?,
+        };
+        config.train.validate()?;
+        config.head.validate()?;
+        config.task.validate()?;
+        Ok(config)
+    }
+
+    /// The resolved configuration as TOML.
+    pub fn to_toml(&self) -> Result<String> {
+        toml::to_string(self).map_err(|e| Error::Config(e.to_string()))
+    }
+}
