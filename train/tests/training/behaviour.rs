@@ -162,6 +162,20 @@ fn the_seed_decides_the_run() {
 }
 
 #[test]
+fn the_number_of_threads_changes_nothing() {
+    // Wide enough that products, sums and updates are shared out.
+    let examples = points(256, 8);
+    let weights = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+        let config = TrainConfig { epochs: 1, batch_tokens: 384, average: Some(0.9), ..quick() };
+        pool.install(|| run(Toy::new(DType::F32, 6000, 0.1), &examples, &config).0.weights())
+    };
+    let one = weights(1);
+    assert_eq!(one, weights(2));
+    assert_eq!(one, weights(3));
+}
+
+#[test]
 fn a_step_without_a_finite_gradient_changes_nothing() {
     let mut examples = points(12, 9);
     examples[3].at[0] = f64::NAN;
