@@ -1,6 +1,6 @@
 //! One tag per token: spans as begin, inside and outside tags, words as segments.
 //! Definition:  BIO: 0 = O, 2c + 1 = B-c, 2c + 2 = I-c;  SBME: 0 = single, 1 = begin, 2 = middle, 3 = end
-//! Shapes:      tags [L] of one sequence; spans have both ends inclusive, in tokens
+//! Shapes:      `tags [L]` of one sequence; spans have both ends inclusive, in tokens
 //! Reference:   Ramshaw and Marcus, 1995.              Vectors: memm-crf.json
 
 use std::ops::Range;
