@@ -8,6 +8,7 @@ mod error;
 mod examples;
 pub mod ner;
 mod scheduler;
+pub mod sentence;
 pub mod settings;
 
 pub use config::RunConfig;

@@ -63,6 +63,12 @@ pub fn first_last_mean(first: &Tensor, last: &Tensor, batch: &Packed) -> Result<
     Ok(pool(&first.add(last)?, batch, Pooling::Mean)?.mul_scalar(0.5)?)
 }
 
+/// Rows of length 1; a row shorter than 1e-12, as in torch, is divided by that instead.
+pub fn normalize(vectors: &Tensor) -> Result<Tensor> {
+    let length = vectors.square()?.sum(-1, true)?.sqrt()?; // [.., 1]
+    Ok(vectors.div(&length.maximum(&Tensor::scalar(1e-12, vectors.dtype()))?)?)
+}
+
 /// `sum over i of weight(i) hidden_i / total(L)` of every text.
 fn weighted_sum(
     hidden: &Tensor,
@@ -109,6 +115,12 @@ mod tests {
         for how in [Pooling::Cls, Pooling::Last, Pooling::Max, Pooling::Mean, Pooling::WeightedMean] {
             assert_eq!(pool(&hidden, &batch, how).unwrap().to_f64_vec()[2..], [9.0, 9.0], "{how:?}");
         }
+    }
+
+    #[test]
+    fn normalized_rows_have_length_one_and_zeros_stay() {
+        let vectors = Tensor::new(vec![3.0f32, -4.0, 0.0, 0.0], &[2, 2]).unwrap();
+        assert_eq!(normalize(&vectors).unwrap().values::<f32>().unwrap(), [0.6, -0.8, 0.0, 0.0]);
     }
 
     #[test]
