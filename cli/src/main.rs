@@ -10,11 +10,6 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-// Training frees and takes large buffers all the time; this allocator keeps their pages instead of
-// returning them to the system at every step.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
     if let Some(threads) = cli.threads

@@ -13,10 +13,6 @@ use bert4rs_tensor::op::attention::Mask;
 use bert4rs_tensor::{DType, Packed, Params, Rng, Tensor};
 use bert4rs_train::{Objective, Progress, Score, TrainConfig, Watch};
 
-// As the program has it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 const SEQUENCES: usize = 32;
 const LENGTH: usize = 64;
 
