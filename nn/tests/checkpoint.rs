@@ -209,10 +209,17 @@ fn a_saved_encoder_is_read_back_bit_for_bit() {
 #[test]
 fn what_foreign_keys_cannot_say_is_kept_in_our_own() {
     let dir = tempfile::tempdir().unwrap();
-    let mut config = small("bert");
-    config.embedding.bigram_buckets = Some(9);
-    huggingface::write_config(dir.path(), &config).unwrap();
-    assert_eq!(huggingface::read_config(dir.path()).unwrap(), config);
+    let mut bigrams = small("bert");
+    bigrams.embedding.bigram_buckets = Some(9);
+    // transformers would read a bias and subtract means where this model has neither.
+    let second_roformer = huggingface::read_config(&folder("roformer-v2-tiny")).unwrap();
+    let no_bias = EncoderConfig { bias: false, ..small("roformer") };
+    for config in [bigrams, second_roformer, no_bias] {
+        huggingface::write_config(dir.path(), &config).unwrap();
+        let text = fs::read_to_string(dir.path().join("config.json")).unwrap();
+        assert!(text.contains("\"model_type\": \"bert4rs\""), "{text}");
+        assert_eq!(huggingface::read_config(dir.path()).unwrap(), config);
+    }
 }
 
 /// A copy of `bert-tiny` with its tensors changed.

@@ -38,10 +38,10 @@ def vocabulary(case, texts, folder):
 
 
 def ids(folder, texts, ours):
-    from transformers import BertTokenizerFast
+    from transformers import AutoTokenizer
 
     texts, ours = read_lines(texts), [json.loads(row) for row in read_lines(ours)]
-    tokenizer = BertTokenizerFast.from_pretrained(folder)
+    tokenizer = AutoTokenizer.from_pretrained(folder)
     theirs = tokenizer(texts)["input_ids"]
     unknown = sum(row.count(tokenizer.unk_token_id) for row in theirs)
     different = [i for i, (a, b) in enumerate(zip(ours, theirs, strict=True)) if a != b]

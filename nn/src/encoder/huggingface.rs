@@ -43,9 +43,10 @@ struct Foreign {
     embedding_size: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     rotary_value: Option<bool>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Read only, as `use_bias`: transformers ignores both and would compute something else.
+    #[serde(skip_serializing)]
     norm_type: Option<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing)]
     use_bias: Option<bool>,
     #[serde(skip_serializing)]
     add_cross_attention: bool,
@@ -111,7 +112,9 @@ pub fn load(folder: &Path, dtype: DType) -> Result<(EncoderConfig, Encoder, Para
     Ok((config, encoder, params, report))
 }
 
-/// Writes `config.json` and `model.safetensors`; BERT and RoFormer then open in transformers.
+/// Writes `config.json` and `model.safetensors`; BERT and RoFormer then open in transformers with
+/// the same hidden states. It reports as missing what it makes itself: the pooler (BERT) and the
+/// table of positions (RoFormer). What it would compute otherwise keeps our own `model_type`.
 pub fn save(folder: &Path, config: &EncoderConfig, params: &Params) -> Result<()> {
     write_config(folder, config)?;
     weights::save(folder, params)
@@ -192,11 +195,7 @@ fn theirs(config: &EncoderConfig) -> Option<Foreign> {
         Position::Rotary { .. } => ("roformer", "RoFormerModel", 1536), // transformers' default table
         Position::None => return None,
     };
-    let (norm_type, layer_norm_eps) = match config.norm {
-        Norm::Layer { eps } => (None, eps),
-        Norm::Rms { eps, .. } => (Some("rms_norm".to_string()), eps),
-        Norm::None => return None,
-    };
+    let Norm::Layer { eps: layer_norm_eps } = config.norm else { return None };
     let foreign = Foreign {
         model_type: model_type.into(),
         architectures: vec![model.into()],
@@ -213,8 +212,6 @@ fn theirs(config: &EncoderConfig) -> Option<Foreign> {
         initializer_range: deviation,
         layer_norm_eps,
         embedding_size: (model_type == "roformer").then(|| config.embedding_size()),
-        norm_type,
-        use_bias: (!config.bias).then_some(false),
         ..Foreign::default()
     };
     // Whatever the foreign keys cannot say must not be lost: then the round trip differs.
