@@ -11,8 +11,8 @@ pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
     /// Threads to use; all cores when not given
-    #[arg(long, global = true, value_name = "N")]
-    pub threads: Option<usize>,
+    #[arg(long, global = true, value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    pub threads: Option<u16>,
     /// Machine-readable output: JSON instead of tables
     #[arg(long, global = true)]
     pub json: bool,
@@ -26,6 +26,8 @@ pub enum Command {
     Eval(Eval),
     /// Find entities in texts
     Predict(Predict),
+    /// Tell what a model is: labels, decoder, size
+    Info(Info),
 }
 
 #[derive(Args)]
@@ -54,10 +56,16 @@ pub struct Eval {
 pub struct Predict {
     /// A model folder, such as RUN/best
     pub model: PathBuf,
-    /// Texts; or one file of texts (lines, or JSON Lines with "text"); or - for standard input
+    /// Texts; or one file of texts (one per line, or JSON Lines with "text"); or - for standard input
     pub input: Vec<String>,
     #[command(flatten)]
     pub reading: Reading,
+}
+
+#[derive(Args)]
+pub struct Info {
+    /// A model folder, such as RUN/best
+    pub model: PathBuf,
 }
 
 #[derive(Args)]
@@ -66,8 +74,9 @@ pub struct Reading {
     #[arg(long, value_enum)]
     pub overflow: Option<Overflow>,
     /// Tokens that run together
-    #[arg(long, value_name = "N", default_value_t = 2048)]
-    pub batch_tokens: usize,
+    #[arg(long, value_name = "N", default_value_t = 2048,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_tokens: u32,
 }
 
 #[derive(Clone, Copy, ValueEnum)]

@@ -1,5 +1,5 @@
 //! The `bert4rs` command line: data to standard output, everything else to standard error; exit
-//! code 0 fine, 1 failed, 2 wrong usage.
+//! code 0 fine, 1 failed, 2 wrong usage, 130 interrupted.
 
 mod args;
 mod command;
@@ -13,22 +13,35 @@ use clap::Parser;
 fn main() -> ExitCode {
     let cli = args::Cli::parse();
     if let Some(threads) = cli.threads
-        && let Err(error) = rayon::ThreadPoolBuilder::new().num_threads(threads).build_global()
+        && let Err(error) = rayon::ThreadPoolBuilder::new().num_threads(threads.into()).build_global()
     {
-        eprintln!("error: --threads {threads}: {error}");
-        return ExitCode::from(2);
+        output::say(&format!("error: --threads {threads}: {error}"));
+        return ExitCode::FAILURE;
     }
     let result = match &cli.command {
         args::Command::Train(args) => command::train::run(args, cli.json),
         args::Command::Eval(args) => command::eval::run(args, cli.json),
         args::Command::Predict(args) => command::predict::run(args, cli.json),
+        args::Command::Info(args) => command::info::run(args, cli.json),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
+            output::say(&format!("error: {error:#}"));
+            exit_code(&error)
         }
+    }
+}
+
+fn exit_code(error: &anyhow::Error) -> ExitCode {
+    use bert4rs_tasks::Error;
+    match error.downcast_ref::<Error>() {
+        Some(Error::Assignment(_)) => ExitCode::from(2),
+        Some(Error::Train(bert4rs_train::Error::Stopped { .. })) => {
+            ExitCode::from(command::train::INTERRUPTED)
+        }
+        _ if error.is::<command::Usage>() => ExitCode::from(2),
+        _ => ExitCode::FAILURE,
     }
 }

@@ -1,14 +1,26 @@
 //! Tables for people, JSON Lines for pipes.
 
-use std::io::{IsTerminal, StdoutLock, Write, stdout};
+use std::io::{ErrorKind, IsTerminal, StdoutLock, Write, stderr, stdout};
 
 use anyhow::Result;
 use bert4rs_tasks::ner::{Answer, Evaluation};
 use serde::Serialize;
+use serde_json::Value;
+
+use crate::input::Text;
+
+/// A line on standard error. That its reader has gone is no reason to lose a run.
+pub fn say(line: &str) {
+    let _ = writeln!(stderr(), "{line}");
+}
 
 /// Whether an error only says that the reader of our output has gone, as `| head` does.
 pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<std::io::Error>().is_some_and(|e| e.kind() == std::io::ErrorKind::BrokenPipe)
+    let kind = |e: &(dyn std::error::Error + 'static)| {
+        let io = e.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        io.or_else(|| e.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind))
+    };
+    error.chain().any(|e| kind(e) == Some(ErrorKind::BrokenPipe))
 }
 
 /// Writes answers as they come: a table on a terminal, JSON Lines elsewhere or on request.
@@ -20,6 +32,8 @@ pub struct Entities {
 
 #[derive(Serialize)]
 struct Line<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: &'a Option<Value>,
     text: &'a str,
     #[serde(flatten)]
     answer: &'a Answer,
@@ -31,9 +45,9 @@ impl Entities {
         Self { out: std::io::BufWriter::new(stdout().lock()), table, first: true }
     }
 
-    pub fn write(&mut self, text: &str, answer: &Answer) -> Result<()> {
+    pub fn write(&mut self, Text { id, text, .. }: &Text, answer: &Answer) -> Result<()> {
         if !self.table {
-            serde_json::to_writer(&mut self.out, &Line { text, answer })?;
+            serde_json::to_writer(&mut self.out, &Line { id, text, answer })?;
             writeln!(self.out)?;
             return Ok(());
         }
@@ -59,7 +73,7 @@ impl Entities {
         Ok(())
     }
 
-    pub fn finish(mut self) -> Result<()> {
+    pub fn flush(&mut self) -> Result<()> {
         Ok(self.out.flush()?)
     }
 }
@@ -89,6 +103,26 @@ pub fn evaluation(evaluation: &Evaluation, json: bool) -> Result<()> {
     writeln!(out, "{} texts in {:.1} s ({rate:.0} texts/s)", evaluation.texts, evaluation.seconds)?;
     if evaluation.truncated > 0 {
         writeln!(out, "{} texts were too long and only their beginning was read", evaluation.truncated)?;
+    }
+    Ok(())
+}
+
+/// Writes what is known about something, one fact per line.
+pub fn facts(facts: &[(&str, Value)], json: bool) -> Result<()> {
+    let mut out = stdout().lock();
+    if json {
+        let object: serde_json::Map<String, Value> =
+            facts.iter().map(|(name, value)| (name.to_string(), value.clone())).collect();
+        writeln!(out, "{}", Value::Object(object))?;
+        return Ok(());
+    }
+    for (name, value) in facts {
+        let value = match value {
+            Value::String(text) => text.clone(),
+            Value::Array(items) => items.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
+            other => other.to_string(),
+        };
+        writeln!(out, "{name:<12} {value}")?;
     }
     Ok(())
 }

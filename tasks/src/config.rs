@@ -16,8 +16,10 @@ pub struct RunConfig {
     pub task: NerConfig,
     /// Where the examples are.
     pub data: DataConfig,
-    /// How text becomes tokens when the encoder starts from scratch.
-    pub tokenizer: TokenizerConfig,
+    /// How text becomes tokens when the encoder starts from scratch; an encoder with a `path` brings
+    /// its own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tokenizer: Option<TokenizerConfig>,
     /// The encoder: `preset` or `path`, and fields that override it.
     pub encoder: Table,
     /// Scores and decoding.
@@ -81,8 +83,7 @@ pub struct OutputConfig {
 struct Sections {
     task: Table,
     data: Table,
-    #[serde(default)]
-    tokenizer: Table,
+    tokenizer: Option<Table>,
     encoder: Table,
     #[serde(default)]
     head: Table,
@@ -107,11 +108,25 @@ impl RunConfig {
 
     /// As [`RunConfig::load`], from a table.
     pub fn from_table(table: Table) -> Result<Self> {
+        for section in ["task", "data", "encoder", "output"] {
+            if !table.contains_key(section) {
+                return Err(Error::Config(format!("there is no section [{section}]; every run needs one")));
+            }
+        }
         let sections: Sections = settings::parse(table, "top level")?;
+        let tokenizer = match (sections.encoder.contains_key("path"), sections.tokenizer) {
+            (false, table) => Some(settings::parse(table.unwrap_or_default(), "[tokenizer]")?),
+            (true, None) => None,
+            (true, Some(_)) => {
+                return Err(Error::Config(
+                    "[tokenizer]: an encoder with a path brings its own tokenizer; remove the section".into(),
+                ));
+            }
+        };
         let config = Self {
             task: settings::parse(sections.task, "[task]")?,
             data: settings::parse(sections.data, "[data]")?,
-            tokenizer: settings::parse(sections.tokenizer, "[tokenizer]")?,
+            tokenizer,
             encoder: sections.encoder,
             head: settings::parse(sections.head, "[head]")?,
             train: settings::parse(sections.train, "[train]")?,
@@ -123,8 +138,13 @@ impl RunConfig {
         Ok(config)
     }
 
+    /// The configuration as a table.
+    pub fn to_table(&self) -> Result<Table> {
+        Table::try_from(self).map_err(|e| Error::Config(e.to_string()))
+    }
+
     /// The resolved configuration as TOML.
     pub fn to_toml(&self) -> Result<String> {
-        toml::to_string(self).map_err(|e| Error::Config(e.to_string()))
+        toml::to_string(&self.to_table()?).map_err(|e| Error::Config(e.to_string()))
     }
 }

@@ -11,9 +11,28 @@ pub enum Error {
     /// A configuration that cannot be run.
     #[error("{0}")]
     Config(String),
+    /// A `--set` that assigns nothing.
+    #[error("{0}")]
+    Assignment(String),
+    /// A run folder that cannot take this run.
+    #[error("{path}: {message}")]
+    RunFolder {
+        /// The folder.
+        path: String,
+        /// Why, and what to try.
+        message: String,
+    },
     /// Input that cannot be used.
     #[error("{0}")]
     Input(String),
+    /// One of many texts cannot be used.
+    #[error("text {}: {message}", index + 1)]
+    Text {
+        /// Which, from 0.
+        index: usize,
+        /// What is wrong with it and what to try.
+        message: String,
+    },
     /// A model folder that cannot be used.
     #[error("{path}: {message}")]
     Model {
@@ -30,9 +49,9 @@ pub enum Error {
         /// What the operating system said.
         message: String,
     },
-    /// Text, formats, tokenizers.
+    /// Strings, formats, tokenizers.
     #[error(transparent)]
-    Text(#[from] bert4rs_text::Error),
+    Strings(#[from] bert4rs_text::Error),
     /// Tensors and weight files.
     #[error(transparent)]
     Tensor(#[from] bert4rs_tensor::Error),

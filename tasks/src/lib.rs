@@ -7,6 +7,7 @@ pub mod config;
 mod error;
 mod examples;
 pub mod ner;
+mod run_folder;
 mod scheduler;
 pub mod sentence;
 pub mod settings;

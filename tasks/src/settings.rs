@@ -17,25 +17,31 @@ pub fn read_table(path: &Path) -> Result<Table> {
 /// taken as text, so `--set encoder.preset=lstm` needs no quotes.
 pub fn set(table: &mut Table, assignment: &str) -> Result<()> {
     let Some((path, text)) = assignment.split_once('=') else {
-        return Err(Error::Config(format!(
-            "--set {assignment}: expected key.path=value, as in train.epochs=3"
-        )));
+        return Err(malformed(assignment));
     };
+    let path = path.trim();
+    if path.split('.').any(str::is_empty) {
+        return Err(malformed(assignment));
+    }
     let value = match format!("v = {text}").parse::<Table>() {
         Ok(mut parsed) => parsed.remove("v").unwrap_or(Value::Boolean(true)),
         Err(_) => Value::String(text.to_string()),
     };
-    let mut keys: Vec<&str> = path.trim().split('.').collect();
+    let mut keys: Vec<&str> = path.split('.').collect();
     let last = keys.pop().unwrap_or_default();
     let mut at = table;
     for key in keys {
         let entry = at.entry(key).or_insert_with(|| Value::Table(Table::new()));
         at = entry.as_table_mut().ok_or_else(|| {
-            Error::Config(format!("--set {assignment}: {key} is a value, not a table of settings"))
+            Error::Assignment(format!("--set {assignment}: {key} is a value, not a table of settings"))
         })?;
     }
     at.insert(last.to_string(), value);
     Ok(())
+}
+
+fn malformed(assignment: &str) -> Error {
+    Error::Assignment(format!("--set {assignment}: expected key.path=value, as in train.epochs=3"))
 }
 
 /// Lays `over` on `base`: tables merge key by key, except that naming another variant of a choice
@@ -58,7 +64,13 @@ fn is_other_variant(old: &Table, new: &Table) -> bool {
 /// Turns a table into a config; `place` names it in errors, as in `[train]`.
 pub fn parse<T: DeserializeOwned>(table: Table, place: &str) -> Result<T> {
     T::deserialize(Value::Table(table))
-        .map_err(|e| Error::Config(format!("{place}: {}", explain(e.message()))))
+        .map_err(|e| Error::Config(format!("{place}: {}{}", explain(e.message()), key_of(&e.to_string()))))
+}
+
+/// Where in the table, which the parser says on a line of its own.
+fn key_of(error: &str) -> String {
+    let key = error.lines().find_map(|line| line.trim().strip_prefix("in `")?.strip_suffix('`'));
+    key.map(|key| format!(" (in {key})")).unwrap_or_default()
 }
 
 /// Adds the nearest known name to the parser's list of what it expected.
@@ -80,8 +92,13 @@ fn explain(message: &str) -> String {
 
 /// The known name most like an unknown one, if any is like it.
 pub fn nearest<'a>(unknown: &str, known: impl Iterator<Item = &'a str>) -> Option<&'a str> {
+    // Short names differ much by one slip, so a single slip (two letters swapped, say) always counts.
+    let likeness = |name: &str| match strsim::osa_distance(unknown, name) {
+        0 | 1 => 1.0,
+        _ => strsim::jaro_winkler(unknown, name),
+    };
     known
-        .map(|name| (strsim::jaro_winkler(unknown, name), name))
+        .map(|name| (likeness(name), name))
         .filter(|(likeness, _)| *likeness > 0.75)
         .max_by(|a, b| a.0.total_cmp(&b.0))
         .map(|(_, name)| name)
@@ -110,6 +127,13 @@ mod tests {
     }
 
     #[test]
+    fn a_value_of_a_wrong_type_is_told_with_its_key() {
+        let table: Table = "epochs = \"three\"".parse().unwrap();
+        let error = parse::<Train>(table, "[train]").unwrap_err().to_string();
+        assert!(error.contains("[train]: invalid type") && error.contains("epochs"), "{error}");
+    }
+
+    #[test]
     fn set_takes_toml_values_and_plain_text() {
         let mut table: Table = "[train]\nepochs = 1".parse().unwrap();
         for assignment in
@@ -121,6 +145,7 @@ mod tests {
         assert_eq!(table["encoder"]["preset"].as_str(), Some("lstm"));
         assert_eq!(table["a"]["b"]["c"].as_array().map(Vec::len), Some(2));
         assert!(set(&mut table, "train.epochs").unwrap_err().to_string().contains("key.path=value"));
+        assert!(set(&mut table, "train.=1").unwrap_err().to_string().contains("key.path=value"));
         assert!(set(&mut table, "train.epochs.x=1").unwrap_err().to_string().contains("epochs is a value"));
     }
 

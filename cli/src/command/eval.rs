@@ -1,8 +1,8 @@
 //! `bert4rs eval MODEL DATA`
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use bert4rs_tasks::ner::{NerModel, evaluate};
-use bert4rs_tasks::read_examples;
+use bert4rs_tasks::{Error, read_examples};
 
 use crate::args::Eval;
 use crate::output;
@@ -10,6 +10,19 @@ use crate::output;
 pub fn run(args: &Eval, json: bool) -> Result<()> {
     let model = NerModel::open(&args.model)?;
     let examples = read_examples(&args.data)?;
-    let evaluation = evaluate(&model, &examples, &args.reading.options())?;
+    let evaluation = evaluate(&model, &examples, &args.reading.options()).map_err(|e| match e {
+        Error::Text { index, message } => {
+            anyhow!("{}: example {}: {message}", args.data.display(), index + 1)
+        }
+        other => other.into(),
+    })?;
+    if !evaluation.unknown_labels.is_empty() {
+        let counts = evaluation.unknown_labels.iter().map(|(label, n)| format!("{label} ({n})"));
+        output::say(&format!(
+            "note: entities of labels that the model does not know count as missed: {}; it knows {}",
+            counts.collect::<Vec<_>>().join(", "),
+            model.labels().join(", ")
+        ));
+    }
     output::evaluation(&evaluation, json)
 }

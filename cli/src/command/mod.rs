@@ -1,12 +1,30 @@
 //! One file per verb.
 
 pub mod eval;
+pub mod info;
 pub mod predict;
 pub mod train;
 
 use bert4rs_tasks::ner::{OverflowKind, PredictOptions};
 
 use crate::args::{Overflow, Reading};
+
+/// A command line that asks for nothing we could do; exit code 2.
+#[derive(Debug)]
+pub struct Usage(String);
+
+impl std::fmt::Display for Usage {
+    fn fmt(&self, f: &mut std::fmt::Formatter) -> std::fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl std::error::Error for Usage {}
+
+/// An error of usage.
+pub fn usage(message: &str) -> anyhow::Error {
+    Usage(message.to_string()).into()
+}
 
 impl Reading {
     /// The reading options as the predictor takes them.
@@ -16,6 +34,6 @@ impl Reading {
             Overflow::Truncate => OverflowKind::Truncate,
             Overflow::Window => OverflowKind::Window,
         });
-        PredictOptions { batch_tokens: self.batch_tokens.max(1), overflow }
+        PredictOptions { batch_tokens: self.batch_tokens as usize, overflow }
     }
 }

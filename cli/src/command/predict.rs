@@ -1,9 +1,11 @@
 //! `bert4rs predict MODEL [TEXT…|FILE|-]`
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
+use bert4rs_tasks::Error;
 use bert4rs_tasks::ner::NerModel;
 
 use crate::args::Predict;
+use crate::input::Text;
 use crate::{input, output};
 
 /// Texts that are read, answered and written together, so that a stream of any length runs in flat
@@ -11,19 +13,28 @@ use crate::{input, output};
 const CHUNK: usize = 4096;
 
 pub fn run(args: &Predict, json: bool) -> Result<()> {
+    let mut texts = input::texts(&args.input)?;
     let model = NerModel::open(&args.model)?;
     let options = args.reading.options();
-    let mut texts = input::texts(&args.input)?;
     let mut writer = output::Entities::new(json);
     loop {
-        let chunk: Vec<String> = texts.by_ref().take(CHUNK).collect::<Result<_>>()?;
+        let chunk = texts.chunk(CHUNK)?;
         if chunk.is_empty() {
-            return writer.finish();
+            return Ok(());
         }
-        let views: Vec<&str> = chunk.iter().map(String::as_str).collect();
-        let answers = model.predict(&views, &options)?;
-        for (text, answer) in views.iter().zip(&answers) {
+        let views: Vec<&str> = chunk.iter().map(|t| t.text.as_str()).collect();
+        let answers = model.predict(&views, &options).map_err(|e| named(e, &chunk))?;
+        for (text, answer) in chunk.iter().zip(&answers) {
             writer.write(text, answer)?;
         }
+        writer.flush()?;
+    }
+}
+
+/// An error by the place of its text instead of its number in the chunk.
+fn named(error: Error, chunk: &[Text]) -> anyhow::Error {
+    match error {
+        Error::Text { index, message } if index < chunk.len() => anyhow!("{}: {message}", chunk[index].place),
+        other => other.into(),
     }
 }

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use anyhow::Result;
-use bert4rs_tasks::{RunConfig, ner};
+use anyhow::{Context, Result};
+use bert4rs_tasks::{Error, RunConfig, ner};
 use bert4rs_train::{Evaluated, Progress, Watch};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use crate::args::Train;
-use crate::output;
+use crate::output::{self, say};
+
+/// What a shell reports for a program ended by Ctrl-C.
+pub const INTERRUPTED: u8 = 130;
 
 pub fn run(args: &Train, json: bool) -> Result<()> {
     let config = RunConfig::load(&args.config, &args.set)?;
@@ -18,29 +21,47 @@ pub fn run(args: &Train, json: bool) -> Result<()> {
     // The first Ctrl-C ends the run after its step, with a checkpoint; the second ends it at once.
     ctrlc::set_handler(move || {
         if flag.swap(true, Ordering::SeqCst) {
-            std::process::exit(130);
+            std::process::exit(INTERRUPTED.into());
         }
+        say("stopping after this step, with a checkpoint (Ctrl-C again: at once)");
     })?;
     let mut watch = Bar { bar: None, stop };
-    let report = ner::train(&config, args.resume, &mut watch)?;
+    let result = ner::train(&config, args.resume, &mut watch);
     if let Some(bar) = watch.bar {
         bar.finish_and_clear();
     }
-    if report.lost_entities > 0 {
-        eprintln!(
-            "note: {} gold entities of the training texts cannot be expressed by this tokenizer and decoder",
-            report.lost_entities
-        );
-    }
+    let report = match result {
+        Err(e @ Error::Train(bert4rs_train::Error::Stopped { .. })) => {
+            return Err(e).context(format!("interrupted; go on with: {}", resume_command(args)));
+        }
+        other => other?,
+    };
     let (steps, minutes) = (report.steps, report.seconds / 60.0);
-    eprintln!(
+    say(&format!(
         "{steps} steps in {minutes:.1} minutes, {:.0} tokens/s; best model on {}:",
         report.tokens_per_second,
         config.data.dev.display()
-    );
+    ));
     output::evaluation(&report.evaluation, json)?;
-    eprintln!("next: bert4rs predict {} \"a text\"", report.model.display());
+    say(&format!("next: bert4rs predict {} \"a text\"", quoted(&report.model.display().to_string())));
     Ok(())
+}
+
+/// The command that goes on with this run.
+fn resume_command(args: &Train) -> String {
+    let mut words = vec!["bert4rs train".to_string(), quoted(&args.config.display().to_string())];
+    words.extend(args.set.iter().map(|set| format!("--set {}", quoted(set))));
+    words.push("--resume".into());
+    words.join(" ")
+}
+
+/// A word as a shell reads it.
+fn quoted(word: &str) -> String {
+    let plain = |c: char| c.is_alphanumeric() || "/._-=+,:@%".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        return word.to_string();
+    }
+    format!("'{}'", word.replace('\'', r"'\''"))
 }
 
 /// A progress bar on standard error, silent when that is no terminal; Ctrl-C asks the trainer to stop.
@@ -53,7 +74,7 @@ impl Bar {
     fn say(&self, line: &str) {
         match &self.bar {
             Some(bar) if !bar.is_hidden() => bar.println(line),
-            _ => eprintln!("{line}"),
+            _ => say(line),
         }
     }
 }
@@ -82,5 +103,23 @@ impl Watch for Bar {
 
     fn should_stop(&mut self) -> bool {
         self.stop.load(Ordering::SeqCst)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_to_resume_survives_a_shell() {
+        let args = Train {
+            config: "my runs/a.toml".into(),
+            set: vec!["task.labels=[\"it's\"]".into(), "train.lr=1e-3".into()],
+            resume: false,
+        };
+        assert_eq!(
+            resume_command(&args),
+            r#"bert4rs train 'my runs/a.toml' --set 'task.labels=["it'\''s"]' --set train.lr=1e-3 --resume"#
+        );
     }
 }

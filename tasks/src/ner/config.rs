@@ -66,6 +66,13 @@ impl NerConfig {
                 self.max_tokens, self.overlap
             )));
         }
+        for (i, label) in self.labels.iter().enumerate() {
+            if label.is_empty() || self.labels[..i].contains(label) {
+                return Err(Error::Config(format!(
+                    "[task]: labels has {label:?} twice or empty; expected every name once"
+                )));
+            }
+        }
         Ok(())
     }
 }
@@ -151,6 +158,9 @@ impl HeadConfig {
                 "transition_lr_multiplier = {}: expected a positive number",
                 self.transition_lr_multiplier
             ));
+        }
+        if !self.threshold.is_finite() {
+            return fail(format!("threshold = {}: expected a number, usually 0", self.threshold));
         }
         if self.max_span_width == Some(0) {
             return fail("max_span_width = 0: expected at least 1".into());

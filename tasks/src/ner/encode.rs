@@ -138,7 +138,7 @@ pub(super) fn room(config: &NerConfig, special_tokens: bool) -> usize {
     config.max_tokens - if special_tokens { 2 } else { 0 }
 }
 
-fn unknown_label(label: &str, labels: &[String]) -> Error {
+pub(super) fn unknown_label(label: &str, labels: &[String]) -> Error {
     let hint = match crate::settings::nearest(label, labels.iter().map(String::as_str)) {
         Some(near) => format!("; did you mean `{near}`?"),
         None => String::new(),

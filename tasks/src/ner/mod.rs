@@ -1,5 +1,6 @@
 //! Entity recognition, flat and nested: annotated text in, exact character spans out.
 
+mod build;
 mod config;
 mod encode;
 mod folder;

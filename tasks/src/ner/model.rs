@@ -53,6 +53,13 @@ impl NerModel {
                 "[task]: no labels, and none in the training data: annotate at least one entity".into(),
             ));
         }
+        if tokenizer.vocab_size() > encoder_config.vocab_size {
+            return Err(Error::Config(format!(
+                "the tokenizer has {} tokens, but the encoder embeds only {} (vocab_size); do tokenizer and encoder belong together?",
+                tokenizer.vocab_size(),
+                encoder_config.vocab_size
+            )));
+        }
         let mut params = Params::new();
         let mut rng = Rng::new(seed).fork("initialisation");
         let mut builder = Builder::new(&mut params, &mut rng, DType::F32);
@@ -82,6 +89,11 @@ impl NerModel {
     /// The settings.
     pub fn config(&self) -> &NerConfig {
         &self.task
+    }
+
+    /// The architecture of the encoder.
+    pub fn encoder_config(&self) -> &EncoderConfig {
+        &self.encoder_config
     }
 
     /// The kind and settings of the head.

@@ -14,6 +14,8 @@ use crate::Error;
 pub(super) struct NerObjective<'a> {
     pub(super) model: &'a NerModel,
     pub(super) dev: &'a [Example],
+    /// What tells these examples from others.
+    pub(super) data: String,
 }
 
 impl Objective for NerObjective<'_> {
@@ -42,6 +44,6 @@ impl Objective for NerObjective<'_> {
     }
 
     fn fingerprint(&self) -> String {
-        format!("{:?} {:?} {:?}", self.model.task, self.model.head_config, self.model.encoder_config)
+        self.data.clone()
     }
 }

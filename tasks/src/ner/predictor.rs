@@ -67,7 +67,8 @@ impl NerModel {
         config.overflow = options.overflow.unwrap_or(config.overflow);
         let room = encode::room(&config, self.special_tokens);
         let read = |(i, text): (usize, &&str)| {
-            encode::read(&self.tokenizer, text, &config, room).map_err(|e| name_text(e, i, texts.len()))
+            let named = |e: Error| Error::Text { index: i, message: e.to_string() };
+            encode::read(&self.tokenizer, text, &config, room).map_err(named)
         };
         let readings = texts.par_iter().enumerate().map(read).collect::<Result<Vec<_>>>()?;
         let mut parts = Vec::new();
@@ -146,13 +147,4 @@ fn merge(reading: &encode::Reading, found: Vec<Vec<Found>>) -> Vec<Found> {
         kept.extend(spans.into_iter().filter(owned));
     }
     kept
-}
-
-fn name_text(error: Error, index: usize, count: usize) -> Error {
-    match error {
-        Error::Input(message) if count > 1 => {
-            Error::Input(format!("text {} of {count}: {message}", index + 1))
-        }
-        other => other,
-    }
 }

@@ -1,20 +1,17 @@
 //! A training run, from a configuration to a model folder.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use bert4rs_nn::encoder::{EncoderConfig, huggingface};
-use bert4rs_nn::weights::{Allow, Checkpoint};
-use bert4rs_text::learn::{self, Limits};
-use bert4rs_text::{Example, Rules, Tokenizer};
+use bert4rs_text::Example;
 use bert4rs_train::Watch;
-use toml::{Table, Value};
 
-use super::encode;
+use super::build::build;
+use super::encode::{self, Piece};
 use super::objective::NerObjective;
 use super::{Evaluation, NerModel, PredictOptions, evaluate};
-use crate::config::{RunConfig, TokenizerConfig, TokenizerKind};
-use crate::{Error, Result, read_examples, settings};
+use crate::config::RunConfig;
+use crate::{Error, Result, read_examples, run_folder};
 
 /// What a run came to.
 #[derive(Clone, Debug)]
@@ -27,35 +24,46 @@ pub struct TrainReport {
     pub steps: u64,
     /// Tokens of training text per second, evaluation left out.
     pub tokens_per_second: f64,
-    /// Wall-clock time of the run.
+    /// Wall-clock time of the run, resumed parts added up.
     pub seconds: f64,
-    /// Gold entities of the training texts that no token span expresses.
+    /// Gold entities of the training texts that cannot be learned: their border lies inside a token,
+    /// they overlap another one (decoders of tags), or are longer than the head or a window allows.
     pub lost_entities: usize,
 }
 
-/// Trains, keeps the best model under `output.dir/best` and scores it.
+/// Trains, keeps the best model under `output.dir/best` and scores it. With `resume` goes on from
+/// the last checkpoint in `output.dir`, if there is one.
 pub fn train(config: &RunConfig, resume: bool, watch: &mut dyn Watch) -> Result<TrainReport> {
-    let start = std::time::Instant::now();
+    let dir = &config.output.dir;
+    run_folder::claim(dir, resume)?;
     let train_set = read_examples(&config.data.train)?;
     let dev_set = read_examples(&config.data.dev)?;
     let mut config = config.clone();
     if config.task.labels.is_empty() {
         config.task.labels = labels_of(&train_set);
     }
-    let model = build(&config, &train_set)?;
-    let dir = &config.output.dir;
-    std::fs::create_dir_all(dir).map_err(|e| Error::file(dir, e))?;
-    let resolved = dir.join("config.toml");
-    std::fs::write(&resolved, config.to_toml()?).map_err(|e| Error::file(&resolved, e))?;
-    let (mut pieces, mut lost) = (Vec::new(), 0);
-    for (i, example) in train_set.iter().enumerate() {
-        let (some, missing) = encode::pieces(&model, example)
-            .map_err(|e| Error::Input(format!("{}: example {}: {e}", config.data.train.display(), i + 1)))?;
-        pieces.extend(some);
-        lost += missing;
+    let model = build(&mut config, &train_set)?;
+    let (pieces, lost) = pieces(&model, &train_set, &config.data.train)?;
+    check_labels(&model, &dev_set, &config.data.dev)?;
+    if lost > 0 {
+        watch.note(&format!(
+            "{lost} of {} entities in {} cannot be learned: they overlap others (tags express none such), \
+             begin or end inside a token, or are too long",
+            train_set.iter().map(|e| e.entities.len()).sum::<usize>(),
+            config.data.train.display()
+        ));
     }
-    let objective = NerObjective { model: &model, dev: &dev_set };
+    if resume {
+        run_folder::compare(dir, &config.to_table()?)?;
+    }
+    let resolved = config.to_toml()?;
+    if !resume {
+        run_folder::record(dir, &resolved)?;
+    }
+    let data = fingerprint(&pieces, &dev_set);
+    let objective = NerObjective { model: &model, dev: &dev_set, data };
     let report = bert4rs_train::train(&objective, &pieces, &config.train, dir, resume, watch)?;
+    run_folder::record(dir, &resolved)?; // a resumed run may have become longer
     let best = dir.join("best");
     let evaluation = evaluate(&NerModel::open(&best)?, &dev_set, &PredictOptions::default())?;
     Ok(TrainReport {
@@ -63,7 +71,7 @@ pub fn train(config: &RunConfig, resume: bool, watch: &mut dyn Watch) -> Result<
         evaluation,
         steps: report.steps,
         tokens_per_second: report.tokens_per_second,
-        seconds: start.elapsed().as_secs_f64(),
+        seconds: report.seconds,
         lost_entities: lost,
     })
 }
@@ -74,63 +82,44 @@ fn labels_of(examples: &[Example]) -> Vec<String> {
     labels.into_iter().map(str::to_string).collect()
 }
 
-/// The untrained model a configuration describes: a preset with a learned vocabulary, or a
-/// published encoder with its own.
-fn build(config: &RunConfig, examples: &[Example]) -> Result<NerModel> {
-    let mut fields = config.encoder.clone();
-    let (task, head, seed) = (config.task.clone(), config.head.clone(), config.train.seed);
-    match (take_text(&mut fields, "preset")?, take_text(&mut fields, "path")?) {
-        (None, Some(path)) => {
-            let path = PathBuf::from(path);
-            let tokenizer = Tokenizer::from_dir(&path)?;
-            let encoder = override_fields(&huggingface::read_config(&path)?, &fields)?;
-            let special = tokenizer.cls_id().is_some() && tokenizer.sep_id().is_some();
-            let model = NerModel::new(task, head, encoder, tokenizer, special, seed)?;
-            let allow = Allow { missing: vec!["head".into()], ..Allow::default() };
-            Checkpoint::open(&path)?.fill(model.params(), &allow)?;
-            Ok(model)
+/// A label of the development data that training never sees is a slip, and would cost score silently.
+fn check_labels(model: &NerModel, examples: &[Example], path: &Path) -> Result<()> {
+    for (i, example) in examples.iter().enumerate() {
+        if let Some(entity) = example.entities.iter().find(|e| !model.labels().contains(&e.label)) {
+            return Err(in_example(path, i, encode::unknown_label(&entity.label, model.labels())));
         }
-        (Some(name), None) => {
-            let mut preset = bert4rs_nn::encoder::preset(&name)?;
-            let texts = examples.iter().map(|e| e.text.as_str());
-            let tokenizer = learn_tokenizer(&config.tokenizer, texts)?;
-            preset.vocab_size = tokenizer.vocab_size();
-            preset.embedding.unk_id = tokenizer.unk_id().unwrap_or_default() as usize;
-            let encoder = override_fields(&preset, &fields)?;
-            NerModel::new(task, head, encoder, tokenizer, false, seed)
+    }
+    Ok(())
+}
+
+fn pieces(model: &NerModel, examples: &[Example], path: &Path) -> Result<(Vec<Piece>, usize)> {
+    let (mut pieces, mut lost) = (Vec::new(), 0);
+    for (i, example) in examples.iter().enumerate() {
+        let (some, missing) = encode::pieces(model, example).map_err(|e| in_example(path, i, e))?;
+        pieces.extend(some);
+        lost += missing;
+    }
+    if pieces.is_empty() {
+        let message = "no text has a token; is this the right file?";
+        return Err(Error::file(path, message));
+    }
+    Ok((pieces, lost))
+}
+
+fn in_example(path: &Path, index: usize, error: Error) -> Error {
+    Error::Input(format!("{}: example {}: {error}", path.display(), index + 1))
+}
+
+/// Tells data sets apart, so that a run is not resumed on other examples. FNV-1a: stable across
+/// machines and versions; guards against mistakes, not against malice.
+fn fingerprint(pieces: &[Piece], dev: &[Example]) -> String {
+    let mut hash = 0xcbf2_9ce4_8422_2325u64;
+    let mut add = |text: &str| {
+        for byte in text.bytes().chain([0]) {
+            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
         }
-        _ => Err(Error::Config(
-            "[encoder]: expected either preset = \"..\" (from scratch: lstm, dgcnn, roformer_small, ..) or path = \"..\" \
-             (a folder with a published encoder)"
-                .into(),
-        )),
-    }
-}
-
-fn learn_tokenizer<'a>(config: &TokenizerConfig, texts: impl Iterator<Item = &'a str>) -> Result<Tokenizer> {
-    let limits = Limits {
-        min_count: config.min_count,
-        max_size: config.vocab_size,
-        lower_case: config.lowercase,
-        ..Limits::default()
     };
-    let (vocab, rules) = match config.kind {
-        TokenizerKind::Characters => (learn::characters(texts, &limits)?, Rules::characters()),
-        TokenizerKind::Wordpiece => (learn::word_pieces(texts, &limits)?, Rules::bert(config.lowercase)),
-    };
-    Ok(Tokenizer::from_vocab(vocab, Rules { lower_case: config.lowercase, ..rules })?)
-}
-
-fn take_text(fields: &mut Table, key: &str) -> Result<Option<String>> {
-    match fields.remove(key) {
-        None => Ok(None),
-        Some(Value::String(text)) => Ok(Some(text)),
-        Some(other) => Err(Error::Config(format!("[encoder]: {key} = {other}: expected a text"))),
-    }
-}
-
-fn override_fields(config: &EncoderConfig, fields: &Table) -> Result<EncoderConfig> {
-    let mut table = Table::try_from(config).map_err(|e| Error::Config(format!("[encoder]: {e}")))?;
-    settings::merge(&mut table, fields);
-    settings::parse(table, "[encoder]")
+    pieces.iter().for_each(|piece| add(&format!("{:?}{:?}", piece.ids, piece.gold)));
+    dev.iter().for_each(|example| add(&format!("{example:?}")));
+    format!("examples {hash:016x}")
 }

@@ -1,5 +1,7 @@
 //! The official measure: micro precision, recall and F1 over exact (start, end, label).
 
+use std::collections::BTreeMap;
+
 use bert4rs_text::Example;
 use bert4rs_train::metric::EntityScore;
 use bert4rs_train::metric::entity::Labelled;
@@ -18,6 +20,8 @@ pub struct Evaluation {
     pub tokens: usize,
     /// Texts whose end was not looked at.
     pub truncated: usize,
+    /// Gold entities by labels that the model does not know; they count as missed.
+    pub unknown_labels: BTreeMap<String, usize>,
     /// Wall-clock time of prediction.
     pub seconds: f64,
 }
@@ -29,19 +33,26 @@ impl Evaluation {
         all["texts"] = self.texts.into();
         all["tokens"] = self.tokens.into();
         all["truncated"] = self.truncated.into();
+        all["unknown_labels"] = serde_json::json!(self.unknown_labels);
         all["seconds"] = self.seconds.into();
         all
     }
 }
 
 /// Predicts every text and compares with its annotation. Entities of labels the model does not know
-/// count as missed.
+/// count as missed, and are counted beside the scores.
 pub fn evaluate(model: &NerModel, examples: &[Example], options: &PredictOptions) -> Result<Evaluation> {
     let start = std::time::Instant::now();
     let texts: Vec<&str> = examples.iter().map(|e| e.text.as_str()).collect();
     let answers = model.predict(&texts, options)?;
     let seconds = start.elapsed().as_secs_f64();
     let mut scores = EntityScore::default();
+    let mut unknown_labels = BTreeMap::new();
+    for entity in examples.iter().flat_map(|e| &e.entities) {
+        if !model.labels().contains(&entity.label) {
+            *unknown_labels.entry(entity.label.clone()).or_default() += 1;
+        }
+    }
     for (example, answer) in examples.iter().zip(&answers) {
         let gold: Vec<Labelled> =
             example.entities.iter().map(|e| (e.start, e.end, e.label.as_str())).collect();
@@ -54,6 +65,7 @@ pub fn evaluate(model: &NerModel, examples: &[Example], options: &PredictOptions
         texts: texts.len(),
         tokens: answers.iter().map(|a| a.tokens).sum(),
         truncated: answers.iter().filter(|a| a.truncated).count(),
+        unknown_labels,
         seconds,
     })
 }
