@@ -49,8 +49,8 @@ impl From<Output> for Said {
 impl Toy {
     pub fn new() -> Self {
         let toy = Self(tempfile::tempdir().expect("temporary folder"));
-        toy.write("train.jsonl", &data(60, 1));
-        toy.write("dev.jsonl", &data(20, 2));
+        toy.write("train.jsonl", data(60, 1));
+        toy.write("dev.jsonl", data(20, 2));
         toy.write("config.toml", CONFIG);
         toy
     }
