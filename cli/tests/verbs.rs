@@ -123,3 +123,24 @@ fn wrong_usage_has_its_own_exit_code() {
     }
     assert_eq!(TOY.run(&["--help"]).ok().err, "");
 }
+
+#[test]
+fn what_a_decoder_cannot_learn_is_counted() {
+    let toy = Toy::new();
+    let nested = r#"{"text": "北山气象站今天", "entities": [{"start": 0, "end": 2, "label": "place"}, {"start": 0, "end": 5, "label": "station"}]}"#;
+    toy.write("train.jsonl", nested);
+    let args = ["train", "config.toml", "--set", "train.epochs=1", "--set", "output.dir=tags", "--set"];
+    let tags = toy.run(&[&args[..], &["head.decoder=crf"]].concat()).ok();
+    assert!(tags.err.contains("note: 1 of 2 entities in train.jsonl cannot be learned"), "{}", tags.err);
+    let spans = toy.run(&["train", "config.toml", "--set", "train.epochs=1"]).ok();
+    assert!(!spans.err.contains("cannot be learned"), "{}", spans.err);
+}
+
+#[test]
+fn a_run_outlives_the_reader_of_its_messages() {
+    let toy = Toy::new();
+    let mut child = toy.command(&["train", "config.toml"]).stderr(Stdio::piped()).spawn().unwrap();
+    drop(child.stderr.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    toy.run(&["info", "run/best"]).ok();
+}
