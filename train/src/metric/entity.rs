@@ -130,4 +130,27 @@ mod tests {
         let counts = EntityScore::default().total;
         assert_eq!((counts.precision(), counts.recall(), counts.f1()), (0.0, 0.0, 0.0));
     }
+
+    #[test]
+    fn scores_of_decoded_spans_are_those_of_the_golden_file() {
+        let cases = bert4rs_testing::golden("globalpointer");
+        let case = cases.iter().find(|c| c.name == "decode_nested_flat_ties").unwrap();
+        let spans = |value: &serde_json::Value| -> Vec<(usize, usize, String)> {
+            let rows: Vec<[usize; 3]> = serde_json::from_value(value.clone()).unwrap();
+            rows.into_iter().map(|[kind, start, end]| (start, end, kind.to_string())).collect()
+        };
+        let gold = spans(&case.inputs["gold"]);
+        for (found, expected) in
+            [("spans", "f1_precision_recall"), ("spans_flat", "f1_precision_recall_flat")]
+        {
+            let found = spans(&case.expected[found]);
+            let mut score = EntityScore::default();
+            let gold: Vec<Labelled> = gold.iter().map(|(s, e, l)| (*s, *e, l.as_str())).collect();
+            let found: Vec<Labelled> = found.iter().map(|(s, e, l)| (*s, *e, l.as_str())).collect();
+            score.add(&gold, &found);
+            let c = score.total;
+            let got = bert4rs_tensor::Tensor::new(vec![c.f1(), c.precision(), c.recall()], &[3]).unwrap();
+            case.assert(expected, &got);
+        }
+    }
 }
