@@ -134,7 +134,9 @@ fn pass_on(all: &mut Gradients, y: &Tensor, node: &Node, grad: Tensor, create_gr
         needs: node.inputs.iter().map(Tensor::is_tracked).collect(),
         create_graph,
     };
+    let scope = crate::profile::backward(node.op);
     let grads = (node.backward)(&step)?;
+    drop(scope);
     debug_assert_eq!(grads.len(), node.inputs.len(), "{}", node.op);
     for ((x, needed), g) in node.inputs.iter().zip(&step.needs).zip(grads) {
         if let (true, Some(g)) = (*needed, g) {

@@ -16,6 +16,7 @@
 //! # Ok(()) }
 //! ```
 
+mod buffer;
 mod device;
 mod dtype;
 mod error;
@@ -24,6 +25,7 @@ pub mod io;
 pub mod op;
 mod packed;
 mod params;
+pub mod profile;
 mod rng;
 mod shape;
 mod storage;

@@ -2,13 +2,14 @@
 
 use std::sync::Arc;
 
+use crate::buffer::Buffer;
 use crate::{DType, Tensor};
 
 #[derive(Clone, Debug)]
 pub(crate) enum Storage {
-    F32(Arc<Vec<f32>>),
-    F64(Arc<Vec<f64>>),
-    I64(Arc<Vec<i64>>),
+    F32(Arc<Buffer<f32>>),
+    F64(Arc<Buffer<f64>>),
+    I64(Arc<Buffer<i64>>),
 }
 
 impl Storage {
@@ -29,27 +30,27 @@ impl Storage {
     }
 }
 
-impl From<Vec<f32>> for Storage {
-    fn from(x: Vec<f32>) -> Self {
-        Storage::F32(Arc::new(x))
-    }
-}
+macro_rules! from_buffers {
+    ($($type:ty, $variant:ident);*) => {$(
+        impl From<Buffer<$type>> for Storage {
+            fn from(x: Buffer<$type>) -> Self {
+                Storage::$variant(Arc::new(x))
+            }
+        }
 
-impl From<Vec<f64>> for Storage {
-    fn from(x: Vec<f64>) -> Self {
-        Storage::F64(Arc::new(x))
-    }
+        impl From<Vec<$type>> for Storage {
+            fn from(x: Vec<$type>) -> Self {
+                Buffer::from(x).into()
+            }
+        }
+    )*};
 }
+from_buffers!(f32, F32; f64, F64; i64, I64);
 
-impl From<Vec<i64>> for Storage {
-    fn from(x: Vec<i64>) -> Self {
-        Storage::I64(Arc::new(x))
-    }
-}
-
-/// Evaluates `$body` with the type alias `$T` (`f32` or `f64`) of `$tensor`, an error for integers.
+/// Evaluates `$body`, as `$op` in a profile, with the type alias `$T` (`f32` or `f64`) of `$tensor`, an error for integers.
 macro_rules! float {
-    ($op:expr, $tensor:expr, $T:ident => $body:expr) => {
+    ($op:expr, $tensor:expr, $T:ident => $body:expr) => {{
+        let _scope = $crate::profile::scope($op);
         match $tensor.dtype() {
             $crate::DType::F32 => {
                 type $T = f32;
@@ -63,7 +64,7 @@ macro_rules! float {
                 Err($crate::Error::DType { op: $op, expected: "a floating-point tensor", got })
             }
         }
-    };
+    }};
 }
 pub(crate) use float;
 

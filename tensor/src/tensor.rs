@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use crate::buffer::{Buffer, Pooled, unset};
 use crate::gradient::{Node, Step};
 use crate::shape::elements;
 use crate::storage::Storage;
@@ -36,7 +37,7 @@ pub trait Element: Copy + Default + Send + Sync + fmt::Debug + 'static {
     #[doc(hidden)]
     fn values(tensor: &Tensor) -> Option<&[Self]>;
     #[doc(hidden)]
-    fn shared(tensor: &mut SharedValues) -> Option<&mut Vec<Self>>;
+    fn shared(tensor: &mut SharedValues) -> Option<&mut [Self]>;
 }
 
 /// Opaque buffer, so that [`Element`] does not expose the storage type.
@@ -57,8 +58,8 @@ macro_rules! element {
             fn values(tensor: &Tensor) -> Option<&[Self]> {
                 if let Storage::$variant(x) = tensor.storage() { Some(x) } else { None }
             }
-            fn shared(values: &mut SharedValues) -> Option<&mut Vec<Self>> {
-                if let Storage::$variant(x) = &mut values.0 { Some(Arc::make_mut(x)) } else { None }
+            fn shared(values: &mut SharedValues) -> Option<&mut [Self]> {
+                if let Storage::$variant(x) = &mut values.0 { Some(&mut **Arc::make_mut(x)) } else { None }
             }
         }
     };
@@ -88,9 +89,9 @@ impl Tensor {
     pub fn full(value: f64, shape: &[usize], dtype: DType) -> Self {
         let n = elements(shape);
         let storage = match dtype {
-            DType::F32 => Storage::from(vec![value as f32; n]),
-            DType::F64 => Storage::from(vec![value; n]),
-            DType::I64 => Storage::from(vec![value as i64; n]),
+            DType::F32 => filled(value as f32, n),
+            DType::F64 => filled(value, n),
+            DType::I64 => filled(value as i64, n),
         };
         Self::constant(storage, shape.to_vec())
     }
@@ -231,6 +232,15 @@ impl Tensor {
         }
         Ok(())
     }
+}
+
+fn filled<T: Pooled>(value: T, len: usize) -> Storage
+where
+    Storage: From<Buffer<T>>,
+{
+    let mut values = unset::<T>(len);
+    values.fill(value);
+    values.into()
 }
 
 impl fmt::Debug for Tensor {

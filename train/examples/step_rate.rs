@@ -10,7 +10,7 @@ use bert4rs_nn::encoder::{Encoder, EncoderConfig, EncoderInput, FeedForward, Mix
 use bert4rs_nn::loss::cross_entropy;
 use bert4rs_nn::{Builder, Ctx, Init};
 use bert4rs_tensor::op::attention::Mask;
-use bert4rs_tensor::{DType, Packed, Params, Rng, Tensor};
+use bert4rs_tensor::{DType, Packed, Params, Rng, Tensor, profile};
 use bert4rs_train::{Objective, Progress, Score, TrainConfig, Watch};
 
 const SEQUENCES: usize = 32;
@@ -59,6 +59,9 @@ struct Clock(Instant, Vec<f64>);
 impl Watch for Clock {
     fn step(&mut self, progress: &Progress) {
         self.1.push(self.0.elapsed().as_secs_f64());
+        if self.1.len() == 2 && std::env::var_os("PROFILE").is_some() {
+            profile::start();
+        }
         eprintln!("step {} loss {:.4}", progress.step, progress.loss);
         self.0 = Instant::now();
     }
@@ -96,6 +99,15 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut clock = Clock(Instant::now(), Vec::new());
     let step = Step { params, encoder, classes };
     bert4rs_train::train(&step, &examples, &settings, folder.path(), false, &mut clock)?;
+    for row in profile::stop() {
+        let steps = (clock.1.len() - 2) as f64;
+        let rate = row.flops / row.seconds / 1e9;
+        let (name, pass, ms) = (row.name, row.pass, 1e3 * row.seconds / steps);
+        println!(
+            "{name:20} {pass:?} {ms:8.2} ms a step {:6.1} calls {rate:7.1} GFLOP/s",
+            row.calls as f64 / steps
+        );
+    }
     let mut times = clock.1.split_off(1); // the first step warms up
     times.sort_by(f64::total_cmp);
     let median = times[times.len() / 2];

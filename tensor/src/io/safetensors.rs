@@ -3,14 +3,15 @@
 //! Reading maps the file and converts a tensor when it is asked for; writing goes to a temporary
 //! file that replaces the old one only when it is complete.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
-use std::io::Write;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bert4rs_kernels::mapped_file::MappedFile;
 use half::{bf16, f16};
-use safetensors::tensor::{Metadata, TensorView};
-use safetensors::{Dtype, SafeTensors};
+use safetensors::tensor::Metadata;
+use safetensors::{Dtype, SafeTensors, View};
 
 use crate::storage::Storage;
 use crate::{DType, Error, Result, Tensor};
@@ -94,40 +95,75 @@ fn read<const N: usize, T>(bytes: &[u8], convert: impl Fn([u8; N]) -> T) -> Vec<
 }
 
 /// Writes named tensors to `path`; on any error (disk full, say) an older file stays as it was.
+///
+/// Streams: beside the tensors themselves it takes the memory of one header.
 pub fn save(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
-    let bytes: Vec<(Dtype, Vec<u8>)> = tensors.iter().map(|(_, t)| little_endian(t)).collect();
-    let mut views = Vec::with_capacity(tensors.len());
-    for ((name, tensor), (dtype, bytes)) in tensors.iter().zip(&bytes) {
-        let view = TensorView::new(*dtype, tensor.shape().to_vec(), bytes);
-        views.push((name.as_str(), view.or_else(|e| Error::file(path, format!("tensor {name}: {e}")))?));
-    }
     let metadata = [("format".to_string(), "pt".to_string())].into();
-    let data = safetensors::serialize(views, Some(metadata)).or_else(|e| Error::file(path, e.to_string()))?;
-    write_atomic(path, &data)
+    replace(path, |beside| {
+        let views = tensors.iter().map(|(name, tensor)| (name.as_str(), Bytes(tensor)));
+        safetensors::serialize_to_file(views, Some(metadata), beside).map_err(io::Error::other)
+    })
 }
 
 /// Replaces `path` by `data` in one step: written beside it, flushed, then renamed.
 pub fn write_atomic(path: &Path, data: &[u8]) -> Result<()> {
+    replace(path, |beside| fs::write(beside, data))
+}
+
+fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(".partial");
     let beside = PathBuf::from(beside);
-    let write = || {
-        let mut file = File::create(&beside)?;
-        file.write_all(data)?;
-        file.sync_all()?;
+    let run = || {
+        write(&beside)?;
+        File::options().write(true).open(&beside)?.sync_all()?;
         fs::rename(&beside, path)
     };
-    write().or_else(|e| {
+    run().or_else(|e| {
         let _ = fs::remove_file(&beside); // best effort: the error below is the one that matters
         Error::file(path, format!("cannot be written: {e}; an older version of it is untouched"))
     })
 }
 
-fn little_endian(tensor: &Tensor) -> (Dtype, Vec<u8>) {
-    match tensor.storage() {
-        Storage::F32(x) => (Dtype::F32, x.iter().flat_map(|v| v.to_le_bytes()).collect()),
-        Storage::F64(x) => (Dtype::F64, x.iter().flat_map(|v| v.to_le_bytes()).collect()),
-        Storage::I64(x) => (Dtype::I64, x.iter().flat_map(|v| v.to_le_bytes()).collect()),
+/// A tensor as the little-endian bytes of a file.
+struct Bytes<'a>(&'a Tensor);
+
+impl View for Bytes<'_> {
+    fn dtype(&self) -> Dtype {
+        match self.0.dtype() {
+            DType::F32 => Dtype::F32,
+            DType::F64 => Dtype::F64,
+            DType::I64 => Dtype::I64,
+        }
+    }
+
+    fn shape(&self) -> &[usize] {
+        self.0.shape()
+    }
+
+    fn data(&self) -> Cow<'_, [u8]> {
+        match self.0.storage() {
+            Storage::F32(x) => little_endian(x, |v| v.to_le_bytes()),
+            Storage::F64(x) => little_endian(x, |v| v.to_le_bytes()),
+            Storage::I64(x) => little_endian(x, |v| v.to_le_bytes()),
+        }
+    }
+
+    fn data_len(&self) -> usize {
+        let size = if self.0.dtype() == DType::F32 { 4 } else { 8 };
+        size * self.0.elements()
+    }
+}
+
+/// The bytes as they lie in memory, where that is their order in the file.
+fn little_endian<T: bytemuck::NoUninit, const N: usize>(
+    x: &[T],
+    bytes: impl Fn(&T) -> [u8; N],
+) -> Cow<'_, [u8]> {
+    if cfg!(target_endian = "little") {
+        Cow::Borrowed(bytemuck::cast_slice(x))
+    } else {
+        Cow::Owned(x.iter().flat_map(bytes).collect())
     }
 }
 

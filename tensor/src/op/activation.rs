@@ -3,6 +3,7 @@
 use bert4rs_kernels::activation;
 pub use bert4rs_kernels::activation::Activation;
 
+use crate::buffer::unset;
 use crate::storage::{Storage, float};
 use crate::{Error, Result, Tensor};
 
@@ -10,7 +11,7 @@ impl Tensor {
     /// `f(x)` for a named activation.
     pub fn activate(&self, f: Activation) -> Result<Tensor> {
         let storage = float!("activate", self, T => {
-            let mut out = vec![T::default(); self.elements()];
+            let mut out = unset::<T>(self.elements());
             activation::forward(f, self.values::<T>()?, &mut out);
             Ok::<_, Error>(Storage::from(out))
         })?;
@@ -20,7 +21,7 @@ impl Tensor {
                 return Ok(vec![Some(g.mul(&derivative(f, x)?)?)]);
             }
             let storage = float!("activate", x, T => {
-                let mut out = vec![T::default(); x.elements()];
+                let mut out = unset::<T>(x.elements());
                 activation::backward(f, x.values::<T>()?, g.values::<T>()?, &mut out);
                 Ok::<_, Error>(Storage::from(out))
             })?;

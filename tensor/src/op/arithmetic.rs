@@ -2,6 +2,7 @@
 
 use bert4rs_kernels::{Real, parallel};
 
+use crate::buffer::{Buffer, Pooled, unset};
 use crate::shape::{broadcast, broadcast_strides, elements};
 use crate::storage::{Storage, float};
 use crate::{DType, Element, Error, Result, Tensor};
@@ -177,7 +178,7 @@ fn compare(a: &Tensor, b: &Tensor, f: impl Fn(f64, f64) -> bool + Copy + Sync + 
     let shape = broadcast("compare", a.shape(), b.shape())?;
     let out =
         zip(&a.to_f64_vec(), a.shape(), &b.to_f64_vec(), b.shape(), &shape, move |x, y| f64::from(f(x, y)));
-    Tensor::new(out, &shape)?.cast(a.dtype())
+    Tensor::constant(out.into(), shape).cast(a.dtype())
 }
 
 type Pair = (Option<Tensor>, Option<Tensor>);
@@ -211,16 +212,16 @@ fn binary(
 }
 
 /// `f` over two broadcast operands.
-fn zip<T: Element>(
+fn zip<T: Element + Pooled>(
     a: &[T],
     a_shape: &[usize],
     b: &[T],
     b_shape: &[usize],
     shape: &[usize],
     f: impl Fn(T, T) -> T + Sync,
-) -> Vec<T> {
+) -> Buffer<T> {
     let n = elements(shape);
-    let mut out = vec![T::default(); n];
+    let mut out = unset::<T>(n);
     if n == 0 {
         return out;
     }

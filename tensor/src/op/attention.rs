@@ -9,6 +9,7 @@ use std::sync::Arc;
 use bert4rs_kernels::attention as kernel;
 use bert4rs_kernels::random::Dropout;
 
+use crate::buffer::unset;
 use crate::storage::{Storage, float};
 use crate::{Error, Packed, Result, Tensor};
 
@@ -84,7 +85,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Packed, how: &Atten
         return Error::value("attention", format!("dropout rate {rate} is outside 0..1"));
     }
     let (storage, lse) = float!("attention", q, T => {
-        let (mut out, mut lse) = (vec![T::default(); tokens * width], vec![T::default(); tokens * how.heads]);
+        let (mut out, mut lse) = (unset::<T>(tokens * width), unset::<T>(tokens * how.heads));
         let kernel = settings(how, batch, width);
         kernel::forward(&kernel, q.values::<T>()?, k.values()?, v.values()?, &mut out, &mut lse);
         Ok::<_, Error>((Storage::from(out), Storage::from(lse)))
@@ -93,7 +94,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Packed, how: &Atten
     let (how, batch) = (how.clone(), batch.clone());
     Ok(Tensor::made("attention", true, storage, vec![tokens, width], &[q, k, v], move |step| {
         float!("attention", step.grad, T => {
-            let mut grads = [0, 1, 2].map(|_| vec![T::default(); tokens * width]);
+            let mut grads = [0, 1, 2].map(|_| unset::<T>(tokens * width));
             let [dq, dk, dv] = &mut grads;
             let [q, k, v] = [0, 1, 2].map(|i| step.inputs[i].values::<T>());
             let (out, d_out) = (step.output.values()?, step.grad.values()?);

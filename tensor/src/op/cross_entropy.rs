@@ -5,6 +5,7 @@
 
 use bert4rs_kernels::softmax as kernel;
 
+use crate::buffer::unset;
 use crate::storage::{Storage, float};
 use crate::{Error, Result, Tensor};
 
@@ -26,7 +27,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &[i64], label_smoothing: f64) -> 
         return Error::value("cross_entropy", format!("label smoothing {label_smoothing} is outside 0..1"));
     }
     let (loss, lse) = float!("cross_entropy", logits, T => {
-        let (mut loss, mut lse) = (vec![T::default(); rows], vec![T::default(); rows]);
+        let (mut loss, mut lse) = (unset::<T>(rows), unset::<T>(rows));
         kernel::cross_entropy_forward(logits.values::<T>()?, classes, targets, label_smoothing, &mut loss, &mut lse);
         Ok::<_, Error>((Storage::from(loss), Storage::from(lse)))
     })?;
@@ -35,7 +36,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &[i64], label_smoothing: f64) -> 
     Ok(Tensor::made("cross_entropy", true, loss, vec![rows], &[logits], move |step| {
         let logits = &step.inputs[0];
         let d = float!("cross_entropy", logits, T => {
-            let mut d = vec![T::default(); rows * classes];
+            let mut d = unset::<T>(rows * classes);
             kernel::cross_entropy_backward(logits.values::<T>()?, classes, &targets, label_smoothing, lse.values()?, step.grad.values()?, &mut d);
             Ok::<_, Error>(Storage::from(d))
         })?;

@@ -3,6 +3,7 @@
 use bert4rs_kernels::activation;
 use bert4rs_kernels::random::Dropout;
 
+use crate::buffer::unset;
 use crate::storage::{Storage, float};
 use crate::{Error, Result, Tensor};
 
@@ -22,7 +23,7 @@ impl Tensor {
 
 fn apply(x: &Tensor, rule: Dropout) -> Result<Tensor> {
     let storage = float!("dropout", x, T => {
-        let mut y = vec![T::default(); x.elements()];
+        let mut y = unset::<T>(x.elements());
         activation::dropout(rule, x.values::<T>()?, &mut y);
         Ok::<_, Error>(Storage::from(y))
     })?;

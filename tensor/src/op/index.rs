@@ -2,6 +2,7 @@
 
 use bert4rs_kernels::embedding;
 
+use crate::buffer::{unset, zeros};
 use crate::shape::elements;
 use crate::storage::{Storage, float};
 use crate::{DType, Error, Result, Tensor};
@@ -16,7 +17,7 @@ impl Tensor {
         let width = elements(rest);
         let shape: Vec<usize> = std::iter::once(ids.len()).chain(rest.iter().copied()).collect();
         let storage = float!("rows", self, T => {
-            let mut out = vec![T::default(); ids.len() * width];
+            let mut out = unset::<T>(ids.len() * width);
             if width > 0 {
                 embedding::gather(self.values::<T>()?, width, ids, &mut out);
             }
@@ -40,7 +41,7 @@ impl Tensor {
         let width = elements(rest);
         let shape: Vec<usize> = std::iter::once(count).chain(rest.iter().copied()).collect();
         let storage = float!("scatter_rows", self, T => {
-            let mut out = vec![T::default(); count * width];
+            let mut out = zeros::<T>(count * width);
             if width > 0 {
                 embedding::scatter_add(self.values::<T>()?, width, ids, &mut out);
             }

@@ -1,5 +1,6 @@
 //! Moving elements without changing them: reshape, permute, narrow, concatenate. All elementary.
 
+use crate::buffer::zeros;
 use crate::shape::{axis, elements, split};
 use crate::storage::{Storage, float};
 use crate::{Element, Error, Result, Tensor};
@@ -97,7 +98,7 @@ impl Tensor {
         shape[i] = extent;
         let storage = float!("pad", self, T => {
             let x = self.values::<T>()?;
-            let mut out = vec![T::default(); elements(&shape)];
+            let mut out = zeros::<T>(elements(&shape));
             for b in 0..before {
                 let at = (b * extent + start) * after;
                 out[at..at + len * after].copy_from_slice(&x[b * len * after..(b + 1) * len * after]);

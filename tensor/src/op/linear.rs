@@ -6,10 +6,11 @@
 use bert4rs_kernels::activation::{self, Activation};
 use bert4rs_kernels::gemm::{self, Epilogue, View};
 
+use crate::buffer::unset;
 use crate::gradient::Step;
 use crate::shape::elements;
 use crate::storage::{Storage, float};
-use crate::{Error, Result, Tensor};
+use crate::{Error, Result, Tensor, profile};
 
 /// Everything that may follow the product.
 #[derive(Clone, Copy, Default)]
@@ -47,14 +48,15 @@ pub fn linear(x: &Tensor, weight: &Tensor, after: After) -> Result<Tensor> {
     operands.extend(after.residual);
     let keep = after.activation.is_some() && operands.iter().any(|t| t.is_tracked());
     let (storage, pre) = float!("linear", x, T => {
-        let mut y = vec![T::default(); rows * outputs];
-        let mut pre = vec![T::default(); if keep { rows * outputs } else { 0 }];
+        let mut y = unset::<T>(rows * outputs);
+        let mut pre = unset::<T>(if keep { rows * outputs } else { 0 });
         let epilogue = Epilogue {
             bias: after.bias.map(|b| b.values::<T>()).transpose()?,
             activation: after.activation,
             residual: after.residual.map(|r| r.values::<T>()).transpose()?,
             pre_activation: if keep { Some(&mut pre) } else { None },
         };
+        let _scope = profile::scope("linear y").product(rows, outputs, inputs);
         gemm::linear(rows, inputs, outputs, x.values::<T>()?, weight.values::<T>()?, epilogue, &mut y);
         Ok::<_, Error>((Storage::from(y), Storage::from(pre)))
     })?;
@@ -78,27 +80,31 @@ fn gradient(
         let through = match f {
             None => None,
             Some(f) => {
-                let mut d = vec![T::default(); g.len()];
+                let _scope = profile::scope("linear activation");
+                let mut d = unset::<T>(g.len());
                 activation::backward(f, pre.values::<T>()?, g, &mut d);
                 Some(d)
             }
         };
         let g = through.as_deref().unwrap_or(g); // gradient before the activation, [rows, N]
         let d_x = step.needs[0].then(|| {
-            let mut d = vec![T::default(); rows * inputs];
+            let _scope = profile::scope("linear dx").product(rows, inputs, outputs);
+            let mut d = unset::<T>(rows * inputs);
             let w = weight.values::<T>()?;
             gemm::matmul(rows, inputs, outputs, View::row_major(g, outputs), View::row_major(w, inputs), &mut d, false);
             Ok::<_, Error>(Tensor::constant(Storage::from(d), x.shape().to_vec()))
         });
         let d_w = step.needs[1].then(|| {
-            let mut d = vec![T::default(); outputs * inputs];
+            let _scope = profile::scope("linear dw").product(outputs, inputs, rows);
+            let mut d = unset::<T>(outputs * inputs);
             let x = x.values::<T>()?;
             gemm::matmul(outputs, inputs, rows, View::transposed(g, outputs), View::row_major(x, inputs), &mut d, false);
             Ok::<_, Error>(Tensor::constant(Storage::from(d), vec![outputs, inputs]))
         });
         let mut grads = vec![d_x.transpose()?, d_w.transpose()?];
         if has_bias {
-            let mut d = vec![T::default(); outputs];
+            let _scope = profile::scope("linear db");
+            let mut d = unset::<T>(outputs);
             activation::sum_rows(g, outputs, &mut d);
             grads.push(Some(Tensor::constant(Storage::from(d), vec![outputs])));
         }

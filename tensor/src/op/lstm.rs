@@ -5,6 +5,7 @@
 
 use bert4rs_kernels::lstm as kernel;
 
+use crate::buffer::unset;
 use crate::storage::{Storage, float};
 use crate::{Error, Packed, Result, Tensor};
 
@@ -28,8 +29,8 @@ pub fn lstm(x_gates: &Tensor, recurrent: &Tensor, batch: &Packed, reverse: bool)
         );
     }
     let (h, kept, cells) = float!("lstm", x_gates, T => {
-        let mut h = vec![T::default(); tokens * hidden];
-        let (mut kept, mut cells) = (vec![T::default(); tokens * gates], vec![T::default(); tokens * hidden]);
+        let mut h = unset::<T>(tokens * hidden);
+        let (mut kept, mut cells) = (unset::<T>(tokens * gates), unset::<T>(tokens * hidden));
         kernel::lstm_forward(batch.offsets(), hidden, x_gates.values::<T>()?, recurrent.values()?, reverse, &mut h, &mut kept, &mut cells);
         Ok::<_, Error>((Storage::from(h), Storage::from(kept), Storage::from(cells)))
     })?;
@@ -38,7 +39,7 @@ pub fn lstm(x_gates: &Tensor, recurrent: &Tensor, batch: &Packed, reverse: bool)
     let batch = batch.clone();
     Ok(Tensor::made("lstm", true, h, vec![tokens, hidden], &[x_gates, recurrent], move |step| {
         float!("lstm", step.grad, T => {
-            let (mut d_x, mut d_u) = (vec![T::default(); tokens * gates], vec![T::default(); gates * hidden]);
+            let (mut d_x, mut d_u) = (unset::<T>(tokens * gates), unset::<T>(gates * hidden));
             kernel::lstm_backward(
                 batch.offsets(), hidden, step.inputs[1].values::<T>()?, reverse, step.output.values()?, kept.values()?,
                 cells.values()?, step.grad.values()?, &mut d_x, &mut d_u,

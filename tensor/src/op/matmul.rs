@@ -3,6 +3,7 @@
 use bert4rs_kernels::Real;
 use bert4rs_kernels::gemm::{self, View};
 
+use crate::buffer::unset;
 use crate::shape::elements;
 use crate::storage::{Storage, float};
 use crate::{Error, Result, Tensor};
@@ -51,7 +52,7 @@ fn product(a: &Tensor, a_t: bool, b: &Tensor, b_t: bool) -> Result<Tensor> {
     let shape: Vec<usize> = batch.iter().copied().chain([m, n]).collect();
     let storage = float!("matmul", a, T => {
         let (x, y) = (a.values::<T>()?, b.values::<T>()?);
-        let mut out = vec![T::default(); count * m * n];
+        let mut out = unset::<T>(count * m * n);
         if m * n > 0 {
             for (i, c) in out.chunks_mut(m * n).enumerate() {
                 let left = view(&x[i * m * k..(i + 1) * m * k], ac, a_t);

@@ -4,6 +4,7 @@
 
 use bert4rs_kernels::norm;
 
+use crate::buffer::unset;
 use crate::storage::{Storage, float};
 use crate::{Error, Result, Tensor};
 
@@ -33,8 +34,8 @@ pub fn layer_norm(x: &Tensor, gain: Option<&Tensor>, shift: Option<&Tensor>, eps
     }
     let rows = x.elements() / width.max(1);
     let (storage, mean, deviation) = float!("layer_norm", x, T => {
-        let mut y = vec![T::default(); x.elements()];
-        let (mut mean, mut deviation) = (vec![T::default(); rows], vec![T::default(); rows]);
+        let mut y = unset::<T>(x.elements());
+        let (mut mean, mut deviation) = (unset::<T>(rows), unset::<T>(rows));
         let gain = gain.map(|g| g.values::<T>()).transpose()?;
         let shift = shift.map(|s| s.values::<T>()).transpose()?;
         norm::layer_norm_forward(x.values::<T>()?, width, gain, shift, eps, &mut y, &mut mean, &mut deviation);
@@ -47,9 +48,9 @@ pub fn layer_norm(x: &Tensor, gain: Option<&Tensor>, shift: Option<&Tensor>, eps
     Ok(Tensor::made("layer_norm", true, storage, x.shape().to_vec(), &inputs, move |step| {
         let x = &step.inputs[0];
         float!("layer_norm", x, T => {
-            let mut d_x = vec![T::default(); x.elements()];
-            let mut d_gain = vec![T::default(); width];
-            let mut d_shift = vec![T::default(); width];
+            let mut d_x = unset::<T>(x.elements());
+            let mut d_gain = unset::<T>(width);
+            let mut d_shift = unset::<T>(width);
             let count = step.inputs.len();
             let gain = step.inputs.get(1).map(|g| g.values::<T>()).transpose()?;
             norm::layer_norm_backward(
@@ -71,7 +72,7 @@ pub fn rms_norm(x: &Tensor, gain: Option<&Tensor>, eps: f64) -> Result<Tensor> {
     let width = check("rms_norm", x, &[gain])?;
     let rows = x.elements() / width.max(1);
     let (storage, scale) = float!("rms_norm", x, T => {
-        let (mut y, mut scale) = (vec![T::default(); x.elements()], vec![T::default(); rows]);
+        let (mut y, mut scale) = (unset::<T>(x.elements()), unset::<T>(rows));
         let gain = gain.map(|g| g.values::<T>()).transpose()?;
         norm::rms_norm_forward(x.values::<T>()?, width, gain, eps, &mut y, &mut scale);
         Ok::<_, Error>((Storage::from(y), Storage::from(scale)))
@@ -82,8 +83,8 @@ pub fn rms_norm(x: &Tensor, gain: Option<&Tensor>, eps: f64) -> Result<Tensor> {
     Ok(Tensor::made("rms_norm", true, storage, x.shape().to_vec(), &inputs, move |step| {
         let x = &step.inputs[0];
         float!("rms_norm", x, T => {
-            let mut d_x = vec![T::default(); x.elements()];
-            let mut d_gain = vec![T::default(); width];
+            let mut d_x = unset::<T>(x.elements());
+            let mut d_gain = unset::<T>(width);
             let has_gain = step.inputs.len() > 1;
             let gain = step.inputs.get(1).map(|g| g.values::<T>()).transpose()?;
             norm::rms_norm_backward(

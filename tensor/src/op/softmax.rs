@@ -2,6 +2,7 @@
 
 use bert4rs_kernels::softmax;
 
+use crate::buffer::unset;
 use crate::storage::{Storage, float};
 use crate::{Error, Result, Tensor};
 
@@ -12,7 +13,7 @@ impl Tensor {
             return Error::shape("softmax", "a scalar has no axis");
         };
         let storage = float!("softmax", self, T => {
-            let mut out = vec![T::default(); self.elements()];
+            let mut out = unset::<T>(self.elements());
             if width > 0 {
                 softmax::softmax_rows(self.values::<T>()?, width, &mut out);
             }

@@ -2,6 +2,7 @@
 
 use bert4rs_kernels::{Real, cpu::simd, parallel};
 
+use crate::buffer::{Buffer, Pooled, unset};
 use crate::gradient::Step;
 use crate::storage::Storage;
 use crate::{Element, Error, Result, Tensor};
@@ -137,8 +138,8 @@ fn unary(
     }))
 }
 
-fn map<T: Element>(x: &[T], f: impl Fn(T) -> T + Sync) -> Vec<T> {
-    let mut out = vec![T::default(); x.len()];
+fn map<T: Element + Pooled>(x: &[T], f: impl Fn(T) -> T + Sync) -> Buffer<T> {
+    let mut out = unset::<T>(x.len());
     parallel::rows(&mut out, 1, 8, |first, out| {
         simd(
             #[inline(always)]

@@ -4,6 +4,7 @@
 
 use bert4rs_kernels::unfold as kernel;
 
+use crate::buffer::unset;
 use crate::storage::{Storage, float};
 use crate::{Error, Packed, Result, Tensor};
 
@@ -23,7 +24,7 @@ pub fn unfold(x: &Tensor, batch: &Packed, window: usize, dilation: usize) -> Res
         );
     }
     let storage = float!("unfold", x, T => {
-        let mut out = vec![T::default(); tokens * window * width];
+        let mut out = unset::<T>(tokens * window * width);
         kernel::unfold(batch.offsets(), x.values::<T>()?, width, window, dilation, &mut out);
         Ok::<_, Error>(Storage::from(out))
     })?;
@@ -36,7 +37,7 @@ pub fn unfold(x: &Tensor, batch: &Packed, window: usize, dilation: usize) -> Res
 fn fold(y: &Tensor, batch: &Packed, width: usize, window: usize, dilation: usize) -> Result<Tensor> {
     let tokens = batch.tokens();
     let storage = float!("fold", y, T => {
-        let mut out = vec![T::default(); tokens * width];
+        let mut out = unset::<T>(tokens * width);
         kernel::fold(batch.offsets(), y.values::<T>()?, width, window, dilation, &mut out);
         Ok::<_, Error>(Storage::from(out))
     })?;
