@@ -106,7 +106,7 @@ impl Parameter {
         let mut values = SharedValues(current.storage().clone());
         *current = Tensor::constant(Storage::from(Vec::<f32>::new()), vec![0]); // lets go of the old value
         let dtype = values.0.dtype();
-        let done = T::shared(&mut values).map(|v| change(v));
+        let done = T::shared(&mut values).map(change);
         *current = Tensor::constant(values.0, shape).tracked();
         done.ok_or(Error::DType { op: "update parameter", expected: std::any::type_name::<T>(), got: dtype })
     }

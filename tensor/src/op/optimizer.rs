@@ -79,7 +79,7 @@ fn change<T: Element, R>(tensor: &mut Tensor, change: impl FnOnce(&mut [T]) -> R
     let mut values = SharedValues(tensor.storage().clone());
     let got = values.0.dtype();
     *tensor = Tensor::zeros(&[0], got); // lets go of the old value
-    let done = T::shared(&mut values).map(|v| change(v));
+    let done = T::shared(&mut values).map(change);
     *tensor = Tensor::constant(values.0, shape);
     done.ok_or(Error::DType { op: "optimizer", expected: std::any::type_name::<T>(), got })
 }
