@@ -6,6 +6,10 @@
 //! Numerics:    derivatives from the stored pre-activation, so that nothing else need be kept
 //! Reference:   Hendrycks, Gimpel, Gaussian Error Linear Units, 2016
 
+mod function;
+
+pub use function::Activation;
+
 use crate::Real;
 use crate::cpu::simd;
 use crate::parallel::rows;
@@ -14,129 +18,12 @@ use crate::random::Dropout;
 /// Elements handed out together: whole vectors and whole blocks of random words.
 const TILE: usize = 64;
 
-/// The non-linearity of a layer.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activation {
-    /// `max(x, 0)`, with derivative 0 at 0.
-    Relu,
-    /// `x Phi(x)` with the normal distribution function, by `erf`.
-    Gelu,
-    /// The approximation of `Gelu` by `tanh`, as in the original BERT and GPT code.
-    GeluTanh,
-    /// `x sigmoid(x)`, also called swish.
-    Silu,
-    /// Hyperbolic tangent.
-    Tanh,
-    /// Logistic function.
-    Sigmoid,
-}
-
-const SQRT_2_OVER_PI: f64 = std::f64::consts::FRAC_2_SQRT_PI * std::f64::consts::FRAC_1_SQRT_2;
-const CUBIC: f64 = 0.044_715;
-
-impl Activation {
-    /// The value at `x`.
-    #[inline(always)]
-    pub fn apply<T: Real>(self, x: T) -> T {
-        match self {
-            Self::Relu => {
-                if x < T::ZERO {
-                    T::ZERO // and NaN stays NaN
-                } else {
-                    x
-                }
-            }
-            Self::Gelu => x * normal_cdf(x),
-            Self::GeluTanh => {
-                let half = T::from_f64(0.5);
-                half * x * (T::ONE + cubic(x).tanh())
-            }
-            Self::Silu => x * x.sigmoid(),
-            Self::Tanh => x.tanh(),
-            Self::Sigmoid => x.sigmoid(),
-        }
-    }
-
-    /// The derivative at `x`, the input of [`Activation::apply`].
-    #[inline(always)]
-    pub fn derivative<T: Real>(self, x: T) -> T {
-        match self {
-            Self::Relu => {
-                if x > T::ZERO {
-                    T::ONE
-                } else {
-                    T::ZERO
-                }
-            }
-            Self::Gelu => {
-                let root = T::from_f64(0.5 * SQRT_2_OVER_PI); // 1 / sqrt(2 pi)
-                let density = root * (T::from_f64(-0.5) * x * x).exp();
-                normal_cdf(x) + x * density
-            }
-            Self::GeluTanh => {
-                let half = T::from_f64(0.5);
-                let t = cubic(x).tanh();
-                let slope = T::from_f64(SQRT_2_OVER_PI) + T::from_f64(3.0 * CUBIC * SQRT_2_OVER_PI) * x * x;
-                half * (T::ONE + t) + half * x * (T::ONE - t * t) * slope
-            }
-            Self::Silu => {
-                let s = x.sigmoid();
-                s * (T::ONE + x * (T::ONE - s))
-            }
-            Self::Tanh => {
-                let t = x.tanh();
-                T::ONE - t * t
-            }
-            Self::Sigmoid => {
-                let s = x.sigmoid();
-                s * (T::ONE - s)
-            }
-        }
-    }
-
-    /// Runs `work` with `self` as a constant of the compiler, so that its loop has no branches.
-    #[inline(always)]
-    pub(crate) fn specialise(self, work: impl FnOnce(Self)) {
-        match self {
-            Self::Relu => work(Self::Relu),
-            Self::Gelu => work(Self::Gelu),
-            Self::GeluTanh => work(Self::GeluTanh),
-            Self::Silu => work(Self::Silu),
-            Self::Tanh => work(Self::Tanh),
-            Self::Sigmoid => work(Self::Sigmoid),
-        }
-    }
-}
-
-#[inline(always)]
-fn normal_cdf<T: Real>(x: T) -> T {
-    let half = T::from_f64(0.5);
-    half + half * (x * T::from_f64(std::f64::consts::FRAC_1_SQRT_2)).erf()
-}
-
-#[inline(always)]
-fn cubic<T: Real>(x: T) -> T {
-    T::from_f64(SQRT_2_OVER_PI) * (x + T::from_f64(CUBIC) * x * x * x)
-}
-
 /// `y[i] = f(x[i])`.
 pub fn forward<T: Real>(activation: Activation, x: &[T], y: &mut [T]) {
     assert_eq!(x.len(), y.len(), "activation: input and output differ in length");
     rows(y, TILE, 4 * TILE, |tile, y| {
-        let x = &x[tile * TILE..][..y.len()];
-        simd(
-            #[inline(always)]
-            || {
-                activation.specialise(
-                    #[inline(always)]
-                    |f| {
-                        for (y, &x) in y.iter_mut().zip(x) {
-                            *y = f.apply(x);
-                        }
-                    },
-                )
-            },
-        )
+        y.copy_from_slice(&x[tile * TILE..][..y.len()]);
+        activation.apply_all(y);
     });
 }
 
@@ -146,19 +33,7 @@ pub fn backward<T: Real>(activation: Activation, x: &[T], d_y: &[T], d_x: &mut [
     assert_eq!(d_y.len(), d_x.len(), "activation: output and input gradients differ in length");
     rows(d_x, TILE, 8 * TILE, |tile, d_x| {
         let (x, d_y) = (&x[tile * TILE..][..d_x.len()], &d_y[tile * TILE..][..d_x.len()]);
-        simd(
-            #[inline(always)]
-            || {
-                activation.specialise(
-                    #[inline(always)]
-                    |f| {
-                        for ((d_x, &x), &d_y) in d_x.iter_mut().zip(x).zip(d_y) {
-                            *d_x = d_y * f.derivative(x);
-                        }
-                    },
-                )
-            },
-        )
+        activation.pull_back(x, d_y, d_x);
     });
 }
 

@@ -23,5 +23,7 @@ pub mod rotary;
 pub mod softmax;
 pub mod span_score;
 pub mod unfold;
+#[cfg(target_arch = "x86_64")]
+mod wide;
 
 pub use real::Real;

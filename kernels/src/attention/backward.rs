@@ -4,9 +4,9 @@
 //!              dq_i = sum_j ds_ij k_j;  dk_j = sum_i ds_ij q_i;  dv_j = sum_i p_ij f_ij d_out_i
 //! Numerics:    sums over queries run block by block in one thread, so they do not depend on threads
 
-use super::{Attention, BLOCK, Head, Shared};
+use super::{Attention, BLOCK, Head, Shared, row};
 use crate::cpu::simd;
-use crate::gemm::{View, matmul};
+use crate::gemm::{Factor, View};
 use crate::{Real, parallel, real};
 
 /// Sets `dq`, `dk`, `dv` `[T, H K]`; `out` and `lse` are results of [`super::forward`].
@@ -35,19 +35,23 @@ fn backward_head<T: Real>(head: Head, inputs: [&[T]; 5], lse: &[T], gradients: &
     let [q, k, v, out, d_out] = inputs;
     let size = head.attention.key_size;
     let scale = T::from_f64(head.attention.scale);
+    let keys = Factor::new(head.columns(k, 0), size, head.len); // [K, L]
+    let values = Factor::new(head.columns(v, 0), size, head.len); // [K, L]
+    let key_rows = Factor::new(head.rows(k, 0), head.len, size); // [L, K]
+    let block = BLOCK.min(head.len);
     let mut dk = vec![T::ZERO; head.len * size]; // [L, K]
-    let mut dv = dk.clone(); // [L, K]
-    let mut dq = vec![T::ZERO; BLOCK.min(head.len) * size]; // [rows, K]
-    let (mut p, mut ds) = (Vec::new(), Vec::new()); // [rows, keys]
+    let mut dv = vec![T::ZERO; head.len * size]; // [L, K]
+    let mut dq = vec![T::ZERO; block * size]; // [rows, K]
+    let mut p = vec![T::ZERO; block * head.len]; // [rows, seen]
+    let mut ds = vec![T::ZERO; block * head.len]; // [rows, seen]
     let mut factors = Vec::new();
     for first in (0..head.len).step_by(BLOCK) {
         let rows = BLOCK.min(head.len - first);
-        let keys = head.visible(first + rows - 1);
-        p.resize(rows * keys, T::ZERO);
-        ds.resize(rows * keys, T::ZERO);
-        matmul(rows, keys, size, head.rows(q, first), head.columns(k, 0), &mut p, false);
-        matmul(rows, keys, size, head.rows(d_out, first), head.columns(v, 0), &mut ds, false);
-        for (i, (p, ds)) in p.chunks_exact_mut(keys).zip(ds.chunks_exact_mut(keys)).enumerate() {
+        let seen = head.seen(first + rows - 1);
+        let (p, ds) = (&mut p[..rows * seen], &mut ds[..rows * seen]);
+        keys.multiply(rows, seen, size, head.rows(q, first), p, false);
+        values.multiply(rows, seen, size, head.rows(d_out, first), ds, false);
+        for (i, (p, ds)) in p.chunks_exact_mut(seen).zip(ds.chunks_exact_mut(seen)).enumerate() {
             let i = first + i;
             let lse = lse[(head.start + i) * head.attention.heads + head.head];
             let (p, p_hidden) = p.split_at_mut(head.visible(i));
@@ -56,28 +60,23 @@ fn backward_head<T: Real>(head: Head, inputs: [&[T]; 5], lse: &[T], gradients: &
             ds_hidden.fill(T::ZERO);
             head.drop(i, ds, &mut factors);
             let (out, d_out) = (&out[head.at(i)..][..size], &d_out[head.at(i)..][..size]);
-            simd(
+            let mean = simd(
                 #[inline(always)]
-                || {
-                    let mean = real::dot(out, d_out);
-                    for (p, ds) in p.iter_mut().zip(&mut *ds) {
-                        *p = (scale * *p - lse).exp();
-                        *ds = scale * *p * (*ds - mean);
-                    }
-                },
+                || real::dot(out, d_out),
             );
+            row::slopes(p, ds, scale, lse, mean);
             // The factors of this row are still there.
             for (p, &factor) in p.iter_mut().zip(&factors) {
                 *p *= factor;
             }
         }
         let dq = &mut dq[..rows * size];
-        matmul(rows, size, keys, View::row_major(&ds, keys), head.rows(k, 0), dq, false);
-        let queries = head.rows(q, first);
-        matmul(keys, size, rows, View::transposed(&ds, keys), queries, &mut dk[..keys * size], true);
-        let d_outs = head.rows(d_out, first);
-        matmul(keys, size, rows, View::transposed(&p, keys), d_outs, &mut dv[..keys * size], true);
+        key_rows.multiply(rows, size, seen, View::row_major(ds, seen), dq, false);
         write(head, first, dq, &gradients[0]);
+        let queries = Factor::new(head.rows(q, first), rows, size);
+        queries.multiply(seen, size, rows, View::transposed(ds, seen), &mut dk[..seen * size], true);
+        let d_outs = Factor::new(head.rows(d_out, first), rows, size);
+        d_outs.multiply(seen, size, rows, View::transposed(p, seen), &mut dv[..seen * size], true);
     }
     write(head, 0, &dk, &gradients[1]);
     write(head, 0, &dv, &gradients[2]);

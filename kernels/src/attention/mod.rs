@@ -1,4 +1,5 @@
-//! Packed attention: sequence by sequence, head by head, a block of queries at a time.
+//! Packed attention: sequence by sequence, head by head, a block of queries at a time; keys and values
+//! of a head are packed once for all its blocks.
 //!
 //! Definition:  out_i = sum_j p_ij f_ij v_j, p_i = softmax_j(scale q_i . k_j) over the visible keys,
 //!              f = dropout factors
@@ -11,13 +12,14 @@
 //!              UniLM, 2019
 
 mod backward;
+mod row;
 
 pub use backward::backward;
 
 use crate::cpu::simd;
-use crate::gemm::{View, matmul};
+use crate::gemm::{Factor, View};
 use crate::random::Dropout;
-use crate::{Real, parallel, real};
+use crate::{Real, parallel};
 use std::marker::PhantomData;
 
 /// Queries of one block.
@@ -107,6 +109,11 @@ impl Head<'_> {
         }
     }
 
+    /// Keys that are scored for the queries up to `i`: those visible, in whole steps of the product.
+    fn seen(&self, i: usize) -> usize {
+        self.visible(i).next_multiple_of(Factor::<f32>::STEP).min(self.len)
+    }
+
     /// Where row `i` of this head starts in a `[T, H K]` slice.
     fn at(&self, i: usize) -> usize {
         (self.start + i) * self.attention.width() + self.head * self.attention.key_size
@@ -166,70 +173,54 @@ impl<'a, T> Shared<'a, T> {
 /// Sets `out [T, H K]` and `lse [T, H]`, the logarithm of the sum of exponentials of every row.
 pub fn forward<T: Real>(attention: &Attention, q: &[T], k: &[T], v: &[T], out: &mut [T], lse: &mut [T]) {
     attention.check(&[q, k, v, out], lse);
-    let blocks: Vec<(Head, usize)> =
-        attention.all().flat_map(|head| (0..head.len).step_by(BLOCK).map(move |i| (head, i))).collect();
-    let keys = attention.tokens() / blocks.len().max(1) * attention.heads;
+    let heads: Vec<Head> = attention.all().collect();
+    let len = attention.tokens() / heads.len().max(1) * attention.heads;
     let (out, lse) = (Shared::new(out), Shared::new(lse));
-    parallel::map(blocks.len(), keys * keys.min(BLOCK) * attention.key_size / 4, |block| {
-        let (head, first) = blocks[block];
-        forward_block(head, first, q, k, v, &out, &lse);
+    parallel::map(heads.len(), len * len * attention.key_size / 4, |i| {
+        forward_head(heads[i], q, k, v, &out, &lse);
     });
 }
 
-fn forward_block<T: Real>(
-    head: Head,
-    first: usize,
-    q: &[T],
-    k: &[T],
-    v: &[T],
-    out: &Shared<T>,
-    lse: &Shared<T>,
-) {
+fn forward_head<T: Real>(head: Head, q: &[T], k: &[T], v: &[T], out: &Shared<T>, lse: &Shared<T>) {
     let size = head.attention.key_size;
-    let rows = BLOCK.min(head.len - first);
-    let keys = head.visible(first + rows - 1);
     let scale = T::from_f64(head.attention.scale);
-
-    let mut scores = vec![T::ZERO; rows * keys]; // [rows, keys]
-    matmul(rows, keys, size, head.rows(q, first), head.columns(k, 0), &mut scores, false);
+    let keys = Factor::new(head.columns(k, 0), size, head.len);
+    let values = Factor::new(head.rows(v, 0), head.len, size);
+    let block = BLOCK.min(head.len);
+    let mut scores = vec![T::ZERO; block * head.len]; // [rows, seen]
+    let mut gathered = vec![T::ZERO; block * size]; // [rows, K]
     let mut factors = Vec::new();
     let mut sums = [T::ONE; BLOCK];
-    for (i, row) in scores.chunks_exact_mut(keys).enumerate() {
-        let (row, hidden) = row.split_at_mut(head.visible(first + i));
-        let (max, sum) = simd(
-            #[inline(always)]
-            || exponentials(row, scale),
-        );
-        hidden.fill(T::ZERO);
-        sums[i] = sum;
-        // SAFETY: this block alone writes this element.
-        unsafe {
-            lse.row((head.start + first + i) * head.attention.heads + head.head, 1)[0] = max + sum.ln()
-        };
-        head.drop(first + i, row, &mut factors);
-    }
-    let mut values = vec![T::ZERO; rows * size]; // [rows, K]
-    matmul(rows, size, keys, View::row_major(&scores, keys), head.rows(v, 0), &mut values, false);
-    for (i, values) in values.chunks_exact(size.max(1)).enumerate() {
-        // SAFETY: this block alone writes these rows of this head.
-        let out = unsafe { out.row(head.at(first + i), size) };
-        for (out, &value) in out.iter_mut().zip(values) {
-            *out = value / sums[i];
+    for first in (0..head.len).step_by(BLOCK) {
+        let rows = BLOCK.min(head.len - first);
+        let seen = head.seen(first + rows - 1);
+        let scores = &mut scores[..rows * seen];
+        keys.multiply(rows, seen, size, head.rows(q, first), scores, false);
+        for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
+            let (row, hidden) = row.split_at_mut(head.visible(first + i));
+            let (max, sum) = row::exponentials(row, scale);
+            hidden.fill(T::ZERO);
+            sums[i] = T::ONE / sum;
+            let at = (head.start + first + i) * head.attention.heads + head.head;
+            // SAFETY: this head alone writes this element.
+            unsafe { lse.row(at, 1)[0] = max + sum.ln() };
+            head.drop(first + i, row, &mut factors);
+        }
+        let gathered = &mut gathered[..rows * size];
+        values.multiply(rows, size, seen, View::row_major(scores, seen), gathered, false);
+        for (i, values) in gathered.chunks_exact(size.max(1)).enumerate() {
+            // SAFETY: this head alone writes these rows of its own.
+            let out = unsafe { out.row(head.at(first + i), size) };
+            simd(
+                #[inline(always)]
+                || {
+                    for (out, &value) in out.iter_mut().zip(values) {
+                        *out = value * sums[i];
+                    }
+                },
+            );
         }
     }
-}
-
-/// `row <- e^(scale row - max)`; the maximum of the scaled row and the sum of the result.
-#[inline(always)]
-fn exponentials<T: Real>(row: &mut [T], scale: T) -> (T, T) {
-    for x in row.iter_mut() {
-        *x *= scale;
-    }
-    let max = real::max(row);
-    for x in row.iter_mut() {
-        *x = (*x - max).exp();
-    }
-    (max, real::sum(row))
 }
 
 #[cfg(test)]

@@ -19,7 +19,7 @@ const DEPTH: usize = 384;
 /// Panels packed together: 576 KiB, so they fit an L2 of 1 MiB with the rows that meet them.
 const GROUP: usize = 8;
 /// Rows packed together when the left factor is stored by columns.
-const STRIPS: usize = 64;
+const STRIPS: usize = 128;
 /// Multiply-adds below which a second thread costs more than it saves.
 const SPLIT: usize = 1 << 19;
 
@@ -28,8 +28,8 @@ const SPLIT: usize = 1 << 19;
 pub(super) enum Right<'a> {
     /// As stored; packed on the way.
     View(View<'a, f32>),
-    /// Packed before.
-    Panels(&'a [Lane]),
+    /// Packed before, with so many rows a panel (at least `k`).
+    Panels(&'a [Lane], usize),
 }
 
 /// Sizes and factors of one product.
@@ -41,6 +41,8 @@ pub(super) struct Product<'a> {
     pub a: View<'a, f32>,
     pub b: Right<'a>,
     pub accumulate: bool,
+    /// Whether other threads may help.
+    pub shared: bool,
 }
 
 /// A part of the result: whole panels of columns.
@@ -71,7 +73,9 @@ pub(super) fn product(p: Product, c: &mut [f32], finish: impl Fn(usize, usize, &
     p.a.check(p.m, p.k);
     match p.b {
         Right::View(b) => b.check(p.k, p.n),
-        Right::Panels(lanes) => assert_eq!(lanes.len(), p.k * p.n.div_ceil(16), "gemm: packed weights"),
+        Right::Panels(lanes, rows) => {
+            assert!(rows >= p.k && lanes.len() >= rows * p.n.div_ceil(16), "gemm: packed factor");
+        }
     }
     assert_eq!(crate::cpu::Path::detect(), crate::cpu::Path::Avx512);
     if p.m == 0 || p.n == 0 {
@@ -100,10 +104,10 @@ pub(super) fn product(p: Product, c: &mut [f32], finish: impl Fn(usize, usize, &
 /// Cuts the result into parts for `threads` threads. Only speed depends on the cut.
 fn split(p: &Product, threads: usize) -> Vec<Part> {
     let panels = p.n.div_ceil(PANEL);
-    let single = threads == 1 || p.m.saturating_mul(p.n).saturating_mul(p.k) < SPLIT;
+    let single = threads == 1 || !p.shared || p.m.saturating_mul(p.n).saturating_mul(p.k) < SPLIT;
     let wanted = if single { 1 } else { 4 * threads };
     // Cutting rows means packing the right factor again, cutting columns the left one.
-    let least_rows = if matches!(p.b, Right::Panels(_)) { 32 } else { 128 };
+    let least_rows = if matches!(p.b, Right::Panels(..)) { 32 } else { 128 };
     let mut groups = panels.div_ceil(GROUP);
     let row_parts = wanted.div_ceil(groups).min(p.m.div_ceil(least_rows)).max(1);
     if groups * row_parts < wanted {
@@ -130,13 +134,32 @@ unsafe fn block(p: &Product, part: Part, c: *mut f32, finish: &impl Fn(usize, us
     let blocks = p.k.div_ceil(DEPTH);
     let depth = p.k.div_ceil(blocks).next_multiple_of(16);
     let in_place = p.a.col_stride == 1;
-    let mut left = if in_place { Vec::new() } else { pack::scratch(STRIPS * depth) };
+    let left = if in_place { 0 } else { STRIPS.min(part.rows.next_multiple_of(ROWS)) * depth };
     let columns_at_once = part.columns.min(GROUP * PANEL);
-    let mut right = match p.b {
-        Right::View(_) => pack::scratch(depth * columns_at_once.next_multiple_of(16)),
-        Right::Panels(_) => Vec::new(),
+    let right = match p.b {
+        Right::View(_) => depth * columns_at_once.next_multiple_of(16),
+        Right::Panels(..) => 0,
     };
-    let (left, right): (*mut f32, *mut f32) = (left.as_mut_ptr().cast(), right.as_mut_ptr().cast());
+    // SAFETY: as the caller's; the memory has the sizes that the block needs.
+    pack::with_scratch(left, right, |left, right| unsafe { block_in(p, part, c, finish, depth, left, right) });
+}
+
+/// As [`block`], with blocks of `depth` terms and memory to pack the factors into.
+///
+/// # Safety
+/// As [`block`]; a left factor stored by columns needs room for `STRIPS` (or all) rows of `depth`
+/// numbers, a right factor that is not packed for `depth` rows of a group of panels.
+#[target_feature(enable = "avx512f")]
+unsafe fn block_in(
+    p: &Product,
+    part: Part,
+    c: *mut f32,
+    finish: &impl Fn(usize, usize, &mut [f32]),
+    depth: usize,
+    left: *mut f32,
+    right: *mut f32,
+) {
+    let in_place = p.a.col_stride == 1;
     let end = part.column + part.columns;
     for column in (part.column..end).step_by(GROUP * PANEL) {
         let columns = (end - column).min(GROUP * PANEL);
@@ -150,10 +173,10 @@ unsafe fn block(p: &Product, part: Part, c: *mut f32, finish: &impl Fn(usize, us
                         pack::pack(b, first, k, column, columns, right);
                         (right.cast_const(), k)
                     }
-                    Right::Panels(lanes) => (lanes.as_ptr().cast::<f32>().add(column * p.k), p.k),
+                    Right::Panels(lanes, rows) => (lanes.as_ptr().cast::<f32>().add(column * rows), rows),
                 }
             };
-            let skip = if panel_rows == k { 0 } else { first };
+            let skip = if matches!(p.b, Right::View(_)) { 0 } else { first };
             for base in (0..part.rows).step_by(STRIPS) {
                 let rows = (part.rows - base).min(STRIPS);
                 if !in_place {

@@ -86,21 +86,23 @@ impl<'a, T: Real> Finish<'a, T> {
                         *y += b;
                     }
                 }
-                if let Some(kept) = kept {
-                    kept.copy_from_slice(y);
-                }
-                if let Some(activation) = self.activation {
-                    activation.specialise(
-                        #[inline(always)]
-                        |f| y.iter_mut().for_each(|y| *y = f.apply(*y)),
-                    );
-                }
-                if let Some(residual) = residual {
+            },
+        );
+        if let Some(kept) = kept {
+            kept.copy_from_slice(y);
+        }
+        if let Some(activation) = self.activation {
+            activation.apply_all(y);
+        }
+        if let Some(residual) = residual {
+            simd(
+                #[inline(always)]
+                || {
                     for (y, &r) in y.iter_mut().zip(residual) {
                         *y += r;
                     }
-                }
-            },
-        );
+                },
+            );
+        }
     }
 }

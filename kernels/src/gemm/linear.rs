@@ -82,7 +82,7 @@ pub fn linear_packed(rows: usize, x: &[f32], weight: &Packed, epilogue: Epilogue
     let x = View::row_major(x, inputs);
     match &weight.store {
         #[cfg(target_arch = "x86_64")]
-        Store::Panels(lanes) => fast(rows, inputs, outputs, x, avx512::Right::Panels(lanes), epilogue, y),
+        Store::Panels(lanes) => fast(rows, inputs, outputs, x, avx512::Right::Panels(lanes, inputs), epilogue, y),
         Store::Rows(weight) => {
             slow(rows, inputs, outputs, x, View::transposed(weight, inputs), epilogue, y);
         }
@@ -100,7 +100,8 @@ fn fast(
     y: &mut [f32],
 ) {
     let finish = Finish::new(epilogue, rows, outputs);
-    let product = avx512::Product { m: rows, n: outputs, k: inputs, a: x, b: weight, accumulate: false };
+    let (m, n, k) = (rows, outputs, inputs);
+    let product = avx512::Product { m, n, k, a: x, b: weight, accumulate: false, shared: true };
     // SAFETY: the product hands out every piece of a row once.
     avx512::product(product, y, |row, column, y| unsafe { finish.apply(row, column, y) });
 }

@@ -10,6 +10,7 @@
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod epilogue;
+mod factor;
 mod linear;
 #[cfg(target_arch = "x86_64")]
 mod pack;
@@ -20,6 +21,7 @@ use crate::Real;
 use crate::cpu::Path;
 
 pub use epilogue::Epilogue;
+pub(crate) use factor::Factor;
 pub use linear::{Packed, linear, linear_packed};
 
 /// A matrix in a slice: element (i, j) is `data[i * row_stride + j * col_stride]`.
@@ -70,7 +72,7 @@ pub fn matmul<T: Real>(m: usize, n: usize, k: usize, a: View<T>, b: View<T>, c: 
         && let Some(c) = T::as_f32_mut(c)
     {
         let b = avx512::Right::View(b);
-        return avx512::product(avx512::Product { m, n, k, a, b, accumulate }, c, |_, _, _| {});
+        return avx512::product(avx512::Product { m, n, k, a, b, accumulate, shared: true }, c, |_, _, _| {});
     }
     portable::product(m, n, k, a, b, c, accumulate, |_, _, _| {});
 }

@@ -6,6 +6,7 @@
 //! Numerics:    a copy
 
 use super::View;
+use std::cell::Cell;
 use std::arch::x86_64::*;
 
 /// 16 floats that fill one register and one cache line.
@@ -18,9 +19,31 @@ pub(super) const PANEL_LANES: usize = 3;
 /// Columns of a panel.
 pub(super) const PANEL: usize = 16 * PANEL_LANES;
 
+/// Columns of a left factor that are fetched before they are packed.
+const AHEAD: usize = 8;
+
 /// Memory for `len` floats, unset.
-pub(super) fn scratch(len: usize) -> Vec<Lane> {
+fn scratch(len: usize) -> Vec<Lane> {
     Vec::with_capacity(len.div_ceil(16))
+}
+
+thread_local! {
+    /// Where this thread packs its factors; taken out while a product runs.
+    static SCRATCH: Cell<[Vec<Lane>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) };
+}
+
+/// Lends memory for `left` and `right` floats, unset.
+pub(super) fn with_scratch<R>(left: usize, right: usize, work: impl FnOnce(*mut f32, *mut f32) -> R) -> R {
+    let mut memory = SCRATCH.take();
+    for (memory, len) in memory.iter_mut().zip([left, right]) {
+        if memory.capacity() < len.div_ceil(16) {
+            *memory = scratch(len);
+        }
+    }
+    let [left, right] = memory.each_mut().map(|memory| memory.as_mut_ptr().cast());
+    let result = work(left, right);
+    SCRATCH.set(memory);
+    result
 }
 
 /// Width in lanes of the panel that starts `columns` before the end.
@@ -192,6 +215,11 @@ pub(super) unsafe fn strips(a: View<f32>, row: usize, rows: usize, column: usize
         }
         for j in 0..k {
             let column = src.add(j * a.col_stride);
+            // Columns lie pages apart, where no hardware looks ahead.
+            let ahead = column.wrapping_add(AHEAD * a.col_stride);
+            for i in (0..rows).step_by(16) {
+                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(i).cast());
+            }
             for i in (0..rows).step_by(8) {
                 let dst = out.add(i * k + 8 * j);
                 if rows - i >= 8 {
