@@ -1,7 +1,7 @@
 //! Tokenizer: text to ids, and for every token its characters in the original text.
 //!
-//! Rules:       word pieces and everything a `tokenizer.json` can say run in the `tokenizers` crate;
-//!              characters (models trained from scratch) are a table of our own
+//! Rules:       BERT's word pieces and characters (models trained from scratch) are code of our own;
+//!              whatever else a `tokenizer.json` can say runs in the `tokenizers` crate
 //! Template:    the special tokens around a text or a pair, read off the tokenizer itself
 //! Truncation:  one token at a time from the longer text, ties from the first ("longest first")
 //! Vectors:     bert-wordpiece-tokenizer-and-checkpoints.json
@@ -13,6 +13,7 @@ mod json;
 mod pipeline;
 mod rules;
 mod template;
+mod word_piece;
 
 pub(crate) use characters::lower;
 pub use encoding::Encoding;
@@ -21,9 +22,11 @@ pub use rules::{Rules, Units};
 use crate::{Error, Result, SpecialTokens, TokenSpans, Vocab};
 use characters::Characters;
 use pipeline::Pipeline;
+use rayon::prelude::*;
 use serde_json::Value;
 use std::ops::Range;
 use template::{Part, Template};
+use word_piece::WordPiece;
 
 /// Turns texts into token ids; `Send + Sync`, one serves any number of threads.
 pub struct Tokenizer {
@@ -42,10 +45,13 @@ pub struct Tokenizer {
 enum Engine {
     /// The table, and the same as a `tokenizer.json` for others.
     Characters(Characters, Value),
+    /// BERT's rules, and the same as a `tokenizer.json`.
+    WordPiece(Box<WordPiece>, Value),
     Pipeline(Box<Pipeline>),
 }
 
 /// Tokens of a text without template: ids and spans.
+#[derive(Default)]
 struct Plain {
     ids: Vec<u32>,
     spans: TokenSpans,
@@ -72,7 +78,10 @@ impl Tokenizer {
         let json = json::tokenizer_json(&vocab, &rules, &unk, &cls, &sep);
         let engine = match rules.units {
             Units::Characters => Engine::Characters(Characters::new(&vocab, &rules, unk_id), json),
-            Units::WordPieces => Engine::Pipeline(Box::new(Pipeline::new(json).map_err(Error::Tokenizer)?)),
+            Units::WordPieces => match WordPiece::from_rules(&vocab, &rules, unk_id) {
+                Some(engine) => Engine::WordPiece(Box::new(engine), json),
+                None => Engine::Pipeline(Box::new(Pipeline::new(json).map_err(Error::Tokenizer)?)),
+            },
         };
         let (special, template) = (rules.special.clone(), Template::bert(cls_id, sep_id));
         Ok(Self::assemble(engine, Some(rules), special, vocab, template))
@@ -100,6 +109,19 @@ impl Tokenizer {
         let mut encoding = self.template.single(&plain, 0..kept);
         encoding.truncated = kept < all;
         Ok(encoding)
+    }
+
+    /// Encodes many texts as [`encode`](Self::encode) does each of them, on the threads of the
+    /// current rayon pool; the first error in the order of the texts, if there is one.
+    pub fn encode_batch<S: AsRef<str> + Sync>(
+        &self,
+        texts: &[S],
+        max_tokens: Option<usize>,
+    ) -> Result<Vec<Encoding>> {
+        // Collected before the errors are looked at, so that it is always the same one that is told.
+        let encodings: Vec<Result<Encoding>> =
+            texts.par_iter().map(|text| self.encode(text.as_ref(), max_tokens)).collect();
+        encodings.into_iter().collect()
     }
 
     /// Encodes two texts as one sequence; over `max_tokens`, the longer loses its last token until
@@ -220,6 +242,7 @@ impl Tokenizer {
     fn plain(&self, text: &str) -> Result<Plain> {
         match &self.engine {
             Engine::Characters(engine, _) => Ok(engine.encode(text)),
+            Engine::WordPiece(engine, _) => engine.encode(text),
             Engine::Pipeline(pipeline) => pipeline.encode(text),
         }
     }

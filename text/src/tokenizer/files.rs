@@ -79,7 +79,7 @@ impl Tokenizer {
             config.insert("model_max_length".into(), length.into());
         }
         let tokenizer = match &self.engine {
-            Engine::Characters(_, json) => json,
+            Engine::Characters(_, json) | Engine::WordPiece(_, json) => json,
             Engine::Pipeline(pipeline) => &pipeline.json,
         };
         write_json(&dir.join(TOKENIZER), tokenizer)?;
@@ -109,7 +109,11 @@ fn from_json(mut json: Value, config: &Value, names: &Value, path: &Path) -> Res
     let mut special = well_known(&pipeline);
     special.update(names);
     special.update(config);
-    Ok(Tokenizer::assemble(Engine::Pipeline(Box::new(pipeline)), None, special, vocab, template))
+    let engine = match pipeline.word_piece() {
+        Some(engine) => Engine::WordPiece(Box::new(engine), pipeline.json),
+        None => Engine::Pipeline(Box::new(pipeline)),
+    };
+    Ok(Tokenizer::assemble(engine, None, special, vocab, template))
 }
 
 /// Special tokens by their usual names, among those that the file marks as special.

@@ -4,8 +4,8 @@
 //! every tokenizer. Offsets come in bytes of the original text and become characters here; white
 //! space at the edges of a token (`Ġplay`, `▁play`) is not part of its span.
 
-use super::Plain;
 use super::template::{Piece, Template};
+use super::{Plain, word_piece::WordPiece};
 use crate::{CharIndex, Error, Result, TokenSpans, Vocab};
 use serde_json::Value;
 use std::ops::Range;
@@ -39,6 +39,11 @@ impl Pipeline {
             (inside.start < inside.end).then(|| index.chars(inside))
         });
         Ok(Plain { spans: TokenSpans::new(spans), ids: encoding.get_ids().to_vec() })
+    }
+
+    /// The same in code of our own, if it is of BERT's kind.
+    pub(super) fn word_piece(&self) -> Option<WordPiece> {
+        WordPiece::like(&self.inner)
     }
 
     /// Where this tokenizer puts its special tokens.

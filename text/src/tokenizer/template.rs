@@ -89,28 +89,48 @@ fn specials(pieces: &[Piece]) -> usize {
 }
 
 fn fill(pieces: &[Piece], a: &Part, of_a: Range<usize>, second: Option<(&Part, Range<usize>)>) -> Encoding {
-    let mut out =
-        Encoding { second_spans: second.is_some().then(TokenSpans::default), ..Encoding::default() };
-    let mut push = |id, type_id, span, second_span, special| {
-        out.ids.push(id);
-        out.type_ids.push(type_id);
-        out.special.push(special);
-        out.spans.push(span);
+    let tokens = pieces.len() + of_a.len() + second.as_ref().map_or(0, |(_, of_b)| of_b.len());
+    let mut out = Encoding {
+        ids: Vec::with_capacity(tokens),
+        type_ids: Vec::with_capacity(tokens),
+        special: Vec::with_capacity(tokens),
+        second_spans: second.is_some().then(TokenSpans::default),
+        ..Encoding::default()
+    };
+    let mut push = |ids: &[u32], type_id, spans: Spans, second_spans: Spans, special| {
+        out.ids.extend_from_slice(ids);
+        out.type_ids.resize(out.ids.len(), type_id);
+        out.special.resize(out.ids.len(), special);
+        spans.append_to(&mut out.spans, ids.len());
         if let Some(spans) = &mut out.second_spans {
-            spans.push(second_span);
+            second_spans.append_to(spans, ids.len());
         }
     };
     for &piece in pieces {
         match piece {
-            Piece::Special { id, type_id } => push(id, type_id, None, None, true),
+            Piece::Special { id, type_id } => push(&[id], type_id, Spans(None), Spans(None), true),
             Piece::First { type_id } => {
-                of_a.clone().for_each(|t| push(a.ids[t], type_id, a.spans.get(t), None, false));
+                let spans = Spans(Some((a.spans, of_a.start)));
+                push(&a.ids[of_a.clone()], type_id, spans, Spans(None), false);
             }
             Piece::Second { type_id } => {
                 let Some((b, of_b)) = &second else { continue };
-                of_b.clone().for_each(|t| push(b.ids[t], type_id, None, b.spans.get(t), false));
+                let spans = Spans(Some((b.spans, of_b.start)));
+                push(&b.ids[of_b.clone()], type_id, Spans(None), spans, false);
             }
         }
     }
     out
+}
+
+/// Spans of a run of tokens: those from a token on, or none.
+struct Spans<'a>(Option<(&'a TokenSpans, usize)>);
+
+impl Spans<'_> {
+    fn append_to(self, out: &mut TokenSpans, count: usize) {
+        match self.0 {
+            Some((spans, from)) => (from..from + count).for_each(|token| out.push(spans.get(token))),
+            None => (0..count).for_each(|_| out.push(None)),
+        }
+    }
 }
