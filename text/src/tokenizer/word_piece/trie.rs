@@ -98,9 +98,10 @@ impl Trie {
 #[derive(Default)]
 struct Array {
     cells: Vec<Cell>,
+    /// A bit for each cell, set while no node has it: most are taken, and are skipped 64 at a time.
+    free: Vec<u64>,
     /// Bases that some node has.
     taken: Vec<bool>,
-    first_free: usize,
 }
 
 impl Array {
@@ -144,30 +145,40 @@ impl Array {
 
     /// Takes a base whose cells for all labels are free, and labels them.
     fn place(&mut self, labels: &[u8]) -> u32 {
-        while self.cells.get(self.first_free).is_some_and(|cell| cell.link != 0) {
-            self.first_free += 1;
-        }
-        let mut at = self.first_free.max(self.cells.len().saturating_sub(SEARCHED * BLOCK));
-        let base = loop {
-            if at >= self.cells.len() {
-                self.grow();
-            }
-            let base = at ^ usize::from(labels[0]);
-            let fits = |&label: &u8| self.cells[base ^ usize::from(label)].link == 0;
-            if !self.taken[base] && labels.iter().all(fits) {
-                break base;
-            }
-            at += 1;
-        };
+        let base = self.room(labels).unwrap_or_else(|| {
+            let base = self.cells.len(); // of a new block, so all its cells are free
+            self.grow();
+            base
+        });
         self.taken[base] = true;
         for &label in labels {
-            self.cells[base ^ usize::from(label)].link = USED | u32::from(label);
+            let cell = base ^ usize::from(label);
+            self.cells[cell].link = USED | u32::from(label);
+            self.free[cell / 64] &= !(1 << (cell % 64));
         }
         base as u32
     }
 
+    fn room(&self, labels: &[u8]) -> Option<usize> {
+        let first = usize::from(*labels.first()?);
+        let words = self.free.len().saturating_sub(SEARCHED * BLOCK / 64)..self.free.len();
+        for word in words {
+            let mut free = self.free[word];
+            while free != 0 {
+                let base = (word * 64 + free.trailing_zeros() as usize) ^ first;
+                let fits = |&label: &u8| self.cells[base ^ usize::from(label)].link == 0;
+                if !self.taken[base] && labels[1..].iter().all(fits) {
+                    return Some(base);
+                }
+                free &= free - 1;
+            }
+        }
+        None
+    }
+
     fn grow(&mut self) {
         self.cells.resize(self.cells.len() + BLOCK, FREE);
+        self.free.resize(self.cells.len() / 64, u64::MAX);
         self.taken.resize(self.cells.len(), false);
     }
 }
