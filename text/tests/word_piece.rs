@@ -210,7 +210,7 @@ fn compare(texts: u64, seed: u64) {
 
 #[test]
 fn random_texts_equal_the_crate() {
-    compare(5_000, 1);
+    compare(3_000, 1);
 }
 
 #[test]
@@ -223,17 +223,19 @@ fn slow_a_million_random_texts_equal_the_crate() {
 #[ignore = "slow: 1 min"]
 fn slow_every_character_equals_the_crate() {
     for both in tokenizers() {
-        for c in '\0'..=char::MAX {
-            both.assert_equal(&format!("a{c}b {c}\u{301}\u{334}{c}"));
+        for chars in ('\0'..=char::MAX).collect::<Vec<_>>().chunks(16) {
+            let parts = chars.iter().map(|c| format!("a{c}b {c}\u{301}\u{334}{c}é{c} "));
+            both.assert_equal(&parts.collect::<String>());
         }
     }
 }
 
 #[test]
-fn every_character_of_the_first_plane_equals_the_crate() {
+fn the_first_plane_equals_the_crate() {
     let chars: Vec<char> = ('\0'..='\u{ffff}').collect();
-    for both in tokenizers() {
-        for chars in chars.chunks(64) {
+    for (both, few) in tokenizers().iter().zip(0..) {
+        // Each tokenizer has its share; the slow test gives all to all.
+        for chars in chars.chunks(64).skip(few).step_by(5) {
             both.assert_equal(&chars.iter().flat_map(|&c| ['a', c, 'b', ' ', c]).collect::<String>());
         }
     }

@@ -265,6 +265,22 @@ mod tests {
     }
 
     #[test]
+    fn berts_rules_run_in_our_own_code_and_others_in_the_crate() {
+        let dir = folder(&[]);
+        let made = Tokenizer::from_vocab(vocab(), Rules::bert(true)).expect("valid");
+        made.save(dir.path()).expect("writable");
+        let read = Tokenizer::from_dir(dir.path()).expect("readable");
+        assert!([&made, &read].iter().all(|t| matches!(t.engine, Engine::WordPiece(..))));
+        let path = dir.path().join(TOKENIZER);
+        let json = std::fs::read_to_string(&path).expect("written");
+        let other = json.replace("\"normalized\": false", "\"normalized\": true");
+        assert_ne!(json, other);
+        std::fs::write(&path, other).expect("writable");
+        let read = Tokenizer::from_dir(dir.path()).expect("readable");
+        assert!(matches!(read.engine, Engine::Pipeline(_)));
+    }
+
+    #[test]
     fn the_config_is_read_as_transformers_writes_it() {
         let vocab = "<p>\n<u>\n<s>\n</s>\nA\n北\n";
         let config = r#"{"do_lower_case": false, "model_max_length": 16, "cls_token": {"content": "<s>"},
