@@ -94,6 +94,9 @@ impl Trie {
     }
 }
 
+/// Tokens in the order of their bytes, with their ids.
+type Sorted<'a> = &'a [(&'a [u8], u32)];
+
 /// The double array while it is built.
 #[derive(Default)]
 struct Array {
@@ -106,10 +109,10 @@ struct Array {
 
 impl Array {
     /// Places all tokens (sorted) and gives the base of the root.
-    fn fill(&mut self, tokens: &[(&[u8], u32)]) -> u32 {
+    fn fill(&mut self, tokens: Sorted) -> u32 {
         let mut labels = Vec::new();
         // Nodes whose children are still to be placed: own cell, tokens below it, depth.
-        let mut open: Vec<(Option<usize>, &[(&[u8], u32)], usize)> = vec![(None, tokens, 0)];
+        let mut open: Vec<(Option<usize>, Sorted, usize)> = vec![(None, tokens, 0)];
         let (mut root, mut leaves) = (None, Vec::new());
         while let Some((cell, below, depth)) = open.pop() {
             // A token that ends here is the first of those below.
