@@ -5,7 +5,7 @@
 //! Write:  `tokenizer.json`, `vocab.txt` (not for tokenizers read from a `tokenizer.json`), and both
 //!         of the above
 
-use super::{Engine, Rules, Tokenizer, Units, pipeline::Pipeline};
+use super::{Engine, Rules, Tokenizer, Units, pipeline::Pipeline, template::Template};
 use crate::{Error, Result, SpecialTokens, Vocab, chars};
 use serde_json::{Map, Value, json};
 use std::path::Path;
@@ -103,12 +103,25 @@ fn from_json(mut json: Value, config: &Value, names: &Value, path: &Path) -> Res
     }
     let broken =
         |message: String| Error::file(path, format!("not a tokenizer of the tokenizers library: {message}"));
+    let described = |pipeline: &Pipeline| -> Result<(SpecialTokens, Template)> {
+        let mut special = well_known(pipeline);
+        special.update(names);
+        special.update(config);
+        Ok((special, pipeline.template().map_err(broken)?))
+    };
+    if let Some((pipeline, engine, vocab)) = Pipeline::quick_word_piece(&json) {
+        let (special, template) = described(&pipeline)?;
+        return Ok(Tokenizer::assemble(
+            Engine::WordPiece(Box::new(engine), json),
+            None,
+            special,
+            vocab,
+            template,
+        ));
+    }
     let pipeline = Pipeline::new(json).map_err(broken)?;
-    let template = pipeline.template().map_err(broken)?;
+    let (special, template) = described(&pipeline)?;
     let vocab = pipeline.vocab()?;
-    let mut special = well_known(&pipeline);
-    special.update(names);
-    special.update(config);
     let engine = match pipeline.word_piece() {
         Some(engine) => Engine::WordPiece(Box::new(engine), pipeline.json),
         None => Engine::Pipeline(Box::new(pipeline)),

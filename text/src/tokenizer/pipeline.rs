@@ -1,13 +1,16 @@
 //! Pipeline: whatever a `tokenizer.json` says, run by the `tokenizers` crate.
 //!
+//! Files of BERT's kind only pass through here: the crate reads them, our own code runs them.
+//!
 //! We ask it for tokens and offsets only; templates, truncation and windows are ours, the same for
 //! every tokenizer. Offsets come in bytes of the original text and become characters here; white
 //! space at the edges of a token (`Ġplay`, `▁play`) is not part of its span.
 
+use super::Plain;
 use super::template::{Piece, Template};
-use super::{Plain, word_piece::WordPiece};
+use super::word_piece::{WordPiece, tokens};
 use crate::{CharIndex, Error, Result, TokenSpans, Vocab};
-use serde_json::Value;
+use serde_json::{Map, Value};
 use std::ops::Range;
 use tokenizers::{Encoding, Token, Tokenizer};
 
@@ -43,7 +46,34 @@ impl Pipeline {
 
     /// The same in code of our own, if it is of BERT's kind.
     pub(super) fn word_piece(&self) -> Option<WordPiece> {
-        WordPiece::like(&self.inner)
+        let ids = self.inner.get_vocab(false);
+        WordPiece::like(&self.inner, ids.iter().map(|(token, &id)| (token.as_str(), id)).collect())
+    }
+
+    /// A `tokenizer.json` of BERT's kind with a plain vocabulary, read in half the time; its
+    /// pipeline describes the tokenizer and must not encode. `None` for all others.
+    ///
+    /// The crate reads everything but the vocabulary, which takes it longer than all the rest: of
+    /// that it gets only the tokens that the rest of the file may name.
+    pub(super) fn quick_word_piece(json: &Value) -> Option<(Self, WordPiece, Vocab)> {
+        let model = json.get("model")?.as_object()?;
+        let vocab = in_order(model.get("vocab")?.as_object()?)?;
+        let added = json.get("added_tokens")?.as_array()?.iter().map(|token| token.get("content"));
+        let mut few = Map::new();
+        for name in added.chain([model.get("unk_token")]) {
+            let name = name?.as_str()?;
+            few.insert(name.to_string(), vocab.id(name)?.into());
+        }
+        let without = |object: &Map<String, Value>, key: &str| -> Map<String, Value> {
+            object.iter().filter(|(k, _)| *k != key).map(|(k, v)| (k.clone(), v.clone())).collect()
+        };
+        let mut model = without(model, "vocab");
+        model.insert("vocab".into(), few.into());
+        let mut rest = without(json.as_object()?, "model");
+        rest.insert("model".into(), model.into());
+        let rest = Self::new(rest.into()).ok()?;
+        let word_piece = WordPiece::like(&rest.inner, tokens(&vocab))?;
+        Some((rest, word_piece, vocab))
     }
 
     /// Where this tokenizer puts its special tokens.
@@ -87,6 +117,17 @@ impl Pipeline {
     }
 }
 
+/// A vocabulary whose ids are 0, 1, 2 and so on; `None` for others.
+fn in_order(ids: &Map<String, Value>) -> Option<Vocab> {
+    let mut tokens: Vec<Option<&String>> = vec![None; ids.len()];
+    for (token, id) in ids {
+        *tokens.get_mut(usize::try_from(id.as_u64()?).ok()?)? = Some(token);
+    }
+    // As many places as tokens: one that is empty means that two share another.
+    let tokens: Vec<String> = tokens.into_iter().map(Option::<&String>::cloned).collect::<Option<_>>()?;
+    Vocab::new(tokens).ok()
+}
+
 /// `bytes` without the white space at its edges.
 fn trim(text: &str, bytes: Range<usize>) -> Range<usize> {
     let Some(part) = text.get(bytes.clone()) else {
@@ -94,4 +135,75 @@ fn trim(text: &str, bytes: Range<usize>) -> Range<usize> {
     };
     let start = bytes.end - part.trim_start().len();
     start..start + part.trim().len()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn bert() -> Value {
+        let flags = json!({"single_word": false, "lstrip": false, "rstrip": false, "normalized": false});
+        let added = ["[UNK]", "[CLS]", "[SEP]"].into_iter().zip(0..).map(|(name, id)| {
+            let mut token = flags.clone();
+            token["id"] = id.into();
+            token["content"] = name.into();
+            token["special"] = (id > 0).into();
+            token
+        });
+        json!({
+            "version": "1.0", "truncation": null, "padding": null, "added_tokens": added.collect::<Vec<_>>(),
+            "normalizer": {"type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": true,
+                "strip_accents": null, "lowercase": true},
+            "pre_tokenizer": {"type": "BertPreTokenizer"},
+            "post_processor": {"type": "BertProcessing", "sep": ["[SEP]", 2], "cls": ["[CLS]", 1]},
+            "decoder": null,
+            "model": {"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "##",
+                "max_input_chars_per_word": 100,
+                "vocab": {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "a": 3, "##b": 4}},
+        })
+    }
+
+    #[test]
+    fn a_file_read_without_its_vocabulary_says_the_same() {
+        let mut old = bert();
+        old["model"].as_object_mut().expect("object").remove("type");
+        for json in [bert(), old] {
+            let (rest, model, vocab) = Pipeline::quick_word_piece(&json).expect("of BERT's kind");
+            let whole = Pipeline::new(json).expect("valid");
+            assert_eq!(rest.template(), whole.template());
+            assert_eq!(vocab, whole.vocab().expect("valid"));
+            let special = |pipeline: &Pipeline| pipeline.special().collect::<std::collections::BTreeSet<_>>();
+            assert_eq!(special(&rest), special(&whole));
+            let slow = whole.word_piece().expect("of BERT's kind");
+            assert_eq!(slow.encode("ab").expect("encodable").ids, [3, 4]);
+            let (ours, theirs) = (model.encode("ab[SEP]c"), whole.encode("ab[SEP]c").expect("encodable"));
+            assert_eq!(ours.expect("encodable").ids, theirs.ids);
+        }
+    }
+
+    #[test]
+    fn files_that_need_the_whole_vocabulary_are_given_to_the_crate() {
+        let changes: [(&str, Value, bool); 6] = [
+            ("/model/vocab/a", 4.into(), true),
+            ("/model/vocab/a", 7.into(), true),
+            ("/added_tokens/0/content", "[NEW]".into(), true),
+            ("/model/unk_token", "[NO]".into(), false),
+            ("/model/type", "WordLevel".into(), false),
+            ("/normalizer/type", "NFC".into(), false),
+        ];
+        for (place, value, ours) in changes {
+            let mut json = bert();
+            *json.pointer_mut(place).expect("there") = value;
+            assert!(Pipeline::quick_word_piece(&json).is_none(), "{place}");
+            let whole = Pipeline::new(json).expect("valid");
+            let Some(model) = whole.word_piece() else {
+                assert!(!ours, "{place}");
+                continue;
+            };
+            let text = "ab [NEW]A[new]ab";
+            let (found, expected) = (model.encode(text), whole.encode(text).expect("encodable"));
+            assert!(ours && found.expect("encodable").ids == expected.ids, "{place}");
+        }
+    }
 }

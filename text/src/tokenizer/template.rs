@@ -5,7 +5,7 @@ use crate::TokenSpans;
 use std::ops::Range;
 
 /// Where the special tokens go.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Template {
     single: Vec<Piece>,
     pair: Vec<Piece>,

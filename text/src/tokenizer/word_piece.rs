@@ -33,6 +33,11 @@ const PREFIX: &str = "##";
 /// Longest word of BERT that is cut into pieces, in characters.
 const LONGEST_WORD: usize = 100;
 
+/// The tokens of a vocabulary with their ids.
+pub(super) fn tokens(vocab: &Vocab) -> Vec<(&str, u32)> {
+    vocab.tokens().iter().map(String::as_str).zip(0..).collect()
+}
+
 /// A tokenizer of BERT's kind.
 pub(super) struct WordPiece {
     added: Added,
@@ -47,8 +52,8 @@ pub(super) struct WordPiece {
 }
 
 impl WordPiece {
-    /// The same as the crate's tokenizer; `None` when that does anything we do not.
-    pub(super) fn like(tokenizer: &Tokenizer) -> Option<Self> {
+    /// The crate's tokenizer, with these tokens of its model; `None` when it does anything we do not.
+    pub(super) fn like(tokenizer: &Tokenizer, tokens: Vec<(&str, u32)>) -> Option<Self> {
         let Some(NormalizerWrapper::BertNormalizer(normalizer)) = tokenizer.get_normalizer() else {
             return None;
         };
@@ -63,30 +68,28 @@ impl WordPiece {
             }
             added.push((token.content, id));
         }
-        let vocab = tokenizer.get_vocab(false);
-        let unknown = *vocab.get(&model.unk_token)?;
         if tokenizer.get_encode_special_tokens() {
             return None;
         }
+        let (_, unknown) = *tokens.iter().find(|(token, _)| *token == model.unk_token)?;
         let prefix = &model.continuing_subword_prefix;
-        Self::new(*normalizer, vocab, prefix, unknown, model.max_input_chars_per_word, added)
+        Self::new(*normalizer, tokens, prefix, unknown, model.max_input_chars_per_word, added)
     }
 
     /// BERT's rules over a vocabulary; `None` when there are names we do not cut out as the crate.
     pub(super) fn from_rules(vocab: &Vocab, rules: &Rules, unknown: u32) -> Option<Self> {
         let normalizer =
             BertNormalizer::new(true, rules.split_chinese, rules.strip_accents, rules.lower_case);
-        let tokens = vocab.tokens().iter().zip(0..);
         let mut names: Vec<(String, u32)> =
             rules.special.iter().filter_map(|name| Some((name.to_string(), vocab.id(name)?))).collect();
         names.sort();
         names.dedup();
-        Self::new(normalizer, tokens, PREFIX, unknown, LONGEST_WORD, names)
+        Self::new(normalizer, tokens(vocab), PREFIX, unknown, LONGEST_WORD, names)
     }
 
     fn new(
         normalizer: BertNormalizer,
-        vocab: impl IntoIterator<Item = (impl AsRef<str>, u32)>,
+        tokens: Vec<(&str, u32)>,
         prefix: &str,
         unknown: u32,
         longest_word: usize,
@@ -96,7 +99,7 @@ impl WordPiece {
         if added.iter().any(|(name, _)| name.trim() != name) {
             return None;
         }
-        let trie = Trie::new(vocab)?;
+        let trie = Trie::new(tokens)?;
         let inside = trie.after(prefix);
         let (added, effects) = (Added::new(added), Effects::new(normalizer));
         let mut model = Self { added, effects, letters: [0; 256], trie, inside, unknown, longest_word };
