@@ -4,15 +4,17 @@
 //!              operation that leaves a gap fails its tests
 //! Cost:        a fresh page costs a fault and its zeros, about as long as an operation that fills
 //!              it; a training step or an inference call finds all its buffers here after the first.
-//!              Kept and used memory together never exceed the most that was in use, plus `SLACK`
+//!              Kept and used memory together never exceed five quarters of the most that was in
+//!              use, plus `SLACK`; what nobody asked for longest is given back first
 
-use std::collections::BTreeMap;
+use bert4rs_kernels::parallel;
+use std::collections::{BTreeMap, VecDeque};
 use std::ops::{Deref, DerefMut};
 use std::sync::{Mutex, PoisonError};
 
 /// Elements below which the system's allocator is as quick.
 const SMALL: usize = 4096;
-/// Elements that may be kept beyond the most that was in use.
+/// Elements that may always be kept.
 const SLACK: usize = 8 << 20;
 
 /// An element type with a pool of its own.
@@ -57,7 +59,7 @@ pub(crate) fn unset<T: Pooled>(len: usize) -> Buffer<T> {
 /// A buffer of zeros.
 pub(crate) fn zeros<T: Pooled>(len: usize) -> Buffer<T> {
     let mut buffer = Buffer { values: T::pool().take(len), len };
-    buffer.fill(T::default());
+    parallel::rows(&mut buffer, 1, 1, |_, part| part.fill(T::default()));
     buffer
 }
 
@@ -110,7 +112,9 @@ fn class(len: usize) -> usize {
 pub(crate) struct Pool<T>(Mutex<Free<T>>);
 
 struct Free<T> {
-    by_class: BTreeMap<usize, Vec<Vec<T>>>,
+    /// By size, the longest kept first, with the time it came.
+    by_class: BTreeMap<usize, VecDeque<(u64, Vec<T>)>>,
+    clock: u64,
     kept: usize,
     used: usize,
     most_used: usize,
@@ -118,7 +122,7 @@ struct Free<T> {
 
 impl<T: Pooled> Pool<T> {
     const fn new() -> Self {
-        Pool(Mutex::new(Free { by_class: BTreeMap::new(), kept: 0, used: 0, most_used: 0 }))
+        Pool(Mutex::new(Free::new()))
     }
 
     fn take(&self, len: usize) -> Vec<T> {
@@ -137,10 +141,14 @@ impl<T: Pooled> Pool<T> {
 }
 
 impl<T> Free<T> {
+    const fn new() -> Self {
+        Free { by_class: BTreeMap::new(), clock: 0, kept: 0, used: 0, most_used: 0 }
+    }
+
     /// A kept buffer of this class or the next larger one; none when one must be made.
     fn take(&mut self, size: usize) -> Option<Vec<T>> {
         let fits = self.by_class.range_mut(size..=size + size / 8).find(|(_, free)| !free.is_empty());
-        let found = fits.and_then(|(_, free)| free.pop());
+        let found = fits.and_then(|(_, free)| free.pop_back()).map(|(_, values)| values);
         let new = found.as_ref().map_or(size, Vec::len);
         self.used += new;
         self.most_used = self.most_used.max(self.used);
@@ -156,20 +164,18 @@ impl<T> Free<T> {
         // A buffer made from a caller's vector of just this size was never counted.
         self.used = self.used.saturating_sub(values.len());
         self.kept += values.len();
-        self.by_class.entry(values.len()).or_default().push(values);
+        self.clock += 1;
+        self.by_class.entry(values.len()).or_default().push_back((self.clock, values));
         self.shrink();
     }
 
-    /// Frees the largest kept buffers until the bound holds.
+    /// Frees what was kept longest until the bound holds.
     fn shrink(&mut self) {
-        while self.kept > 0 && self.used + self.kept > self.most_used + SLACK {
-            let Some(mut entry) = self.by_class.last_entry() else { return };
-            match entry.get_mut().pop() {
-                Some(values) => self.kept -= values.len(),
-                None => {
-                    entry.remove();
-                }
-            }
+        while self.kept > 0 && self.used + self.kept > self.most_used / 4 * 5 + SLACK {
+            let age = |free: &VecDeque<(u64, Vec<T>)>| free.front().map_or(u64::MAX, |(time, _)| *time);
+            let Some(oldest) = self.by_class.values_mut().min_by_key(|free| age(free)) else { return };
+            let Some((_, values)) = oldest.pop_front() else { return };
+            self.kept -= values.len();
         }
     }
 }
@@ -188,7 +194,7 @@ mod tests {
 
     #[test]
     fn a_freed_buffer_is_found_again_and_a_copy_is_apart() {
-        let mut free = Free { by_class: BTreeMap::new(), kept: 0, used: 0, most_used: 0 };
+        let mut free = Free::new();
         assert!(free.take(8192).is_none());
         free.give(vec![1.0; 8192]);
         assert!(free.take(16384).is_none(), "a buffer too small is not handed out");
@@ -203,12 +209,12 @@ mod tests {
 
     #[test]
     fn memory_that_no_size_asks_for_is_given_back() {
-        let mut free = Free { by_class: BTreeMap::new(), kept: 0, used: 0, most_used: 0 };
+        let mut free = Free::new();
         for i in 0..100 {
             let size = class(SLACK / 4) + (i % 2) * class(SLACK);
             let got = free.take(size).unwrap_or_else(|| vec![0u8; size]);
             free.give(got);
-            assert!(free.kept <= free.most_used + SLACK);
+            assert!(free.used + free.kept <= free.most_used / 4 * 5 + SLACK);
         }
         assert!(free.kept > 0);
     }

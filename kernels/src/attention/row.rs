@@ -5,9 +5,9 @@
 //! Numerics:    the same lanes of partial sums on every path; a row depends on nothing else
 
 use crate::cpu::simd;
+use crate::{Real, real};
 #[cfg(target_arch = "x86_64")]
 use crate::{cpu::Path, wide};
-use crate::{Real, real};
 
 /// `row <- e^(scale row - max)`; the maximum of the scaled row and the sum of the result.
 #[inline(always)]

@@ -89,15 +89,19 @@ pub(super) fn product(p: Product, c: &mut [f32], finish: impl Fn(usize, usize, &
     }
     let out = Output(c.as_mut_ptr());
     let parts = split(&p, rayon::current_num_threads());
-    let run = |part: &Part| {
+    let run = |p: &Product, part: &Part| {
         // SAFETY: AVX-512 is there, the factors and the output have the asserted sizes, and parts
         // are disjoint.
-        unsafe { block(&p, *part, out.pointer(), &finish) }
+        unsafe { block(p, *part, out.pointer(), &finish) }
     };
-    if parts.len() < 2 {
-        parts.iter().for_each(run);
-    } else {
-        parts.par_iter().with_max_len(1).for_each(run);
+    let several = |p: &Product| parts.par_iter().with_max_len(1).for_each(|part| run(p, part));
+    match p.b {
+        _ if parts.len() < 2 => parts.iter().for_each(|part| run(&p, part)),
+        // Parts that share columns would each pack them.
+        Right::View(b) if parts[0].rows < p.m => {
+            pack::with_panels(b, p.k, p.n, |panels| several(&Product { b: Right::Panels(panels, p.k), ..p }));
+        }
+        Right::View(_) | Right::Panels(..) => several(&p),
     }
 }
 
@@ -105,9 +109,8 @@ pub(super) fn product(p: Product, c: &mut [f32], finish: impl Fn(usize, usize, &
 fn split(p: &Product, threads: usize) -> Vec<Part> {
     let panels = p.n.div_ceil(PANEL);
     let single = threads == 1 || !p.shared || p.m.saturating_mul(p.n).saturating_mul(p.k) < SPLIT;
-    let wanted = if single { 1 } else { 4 * threads };
-    // Cutting rows means packing the right factor again, cutting columns the left one.
-    let least_rows = if matches!(p.b, Right::Panels(..)) { 32 } else { 128 };
+    let wanted = if single { 1 } else { 2 * threads };
+    let least_rows = 32;
     let mut groups = panels.div_ceil(GROUP);
     let row_parts = wanted.div_ceil(groups).min(p.m.div_ceil(least_rows)).max(1);
     if groups * row_parts < wanted {
@@ -141,7 +144,9 @@ unsafe fn block(p: &Product, part: Part, c: *mut f32, finish: &impl Fn(usize, us
         Right::Panels(..) => 0,
     };
     // SAFETY: as the caller's; the memory has the sizes that the block needs.
-    pack::with_scratch(left, right, |left, right| unsafe { block_in(p, part, c, finish, depth, left, right) });
+    pack::with_scratch(left, right, |left, right| unsafe {
+        block_in(p, part, c, finish, depth, left, right)
+    });
 }
 
 /// As [`block`], with blocks of `depth` terms and memory to pack the factors into.

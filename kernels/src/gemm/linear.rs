@@ -82,7 +82,9 @@ pub fn linear_packed(rows: usize, x: &[f32], weight: &Packed, epilogue: Epilogue
     let x = View::row_major(x, inputs);
     match &weight.store {
         #[cfg(target_arch = "x86_64")]
-        Store::Panels(lanes) => fast(rows, inputs, outputs, x, avx512::Right::Panels(lanes, inputs), epilogue, y),
+        Store::Panels(lanes) => {
+            fast(rows, inputs, outputs, x, avx512::Right::Panels(lanes, inputs), epilogue, y)
+        }
         Store::Rows(weight) => {
             slow(rows, inputs, outputs, x, View::transposed(weight, inputs), epilogue, y);
         }

@@ -6,8 +6,9 @@
 //! Numerics:    a copy
 
 use super::View;
-use std::cell::Cell;
+use rayon::prelude::*;
 use std::arch::x86_64::*;
+use std::cell::Cell;
 
 /// 16 floats that fill one register and one cache line.
 #[derive(Clone, Copy)]
@@ -30,6 +31,28 @@ fn scratch(len: usize) -> Vec<Lane> {
 thread_local! {
     /// Where this thread packs its factors; taken out while a product runs.
     static SCRATCH: Cell<[Vec<Lane>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) };
+    /// Where factors are packed that several threads read.
+    static PANELS: Cell<Vec<Lane>> = const { Cell::new(Vec::new()) };
+}
+
+/// Lends all panels of `b [k, n]`, packed by all threads.
+pub(super) fn with_panels<R>(b: View<f32>, k: usize, n: usize, work: impl FnOnce(&[Lane]) -> R) -> R {
+    let lanes = k * n.div_ceil(16);
+    let mut memory = PANELS.take();
+    memory.clear();
+    memory.reserve(lanes);
+    memory.spare_capacity_mut()[..lanes].par_chunks_mut(k * PANEL_LANES).enumerate().for_each(
+        |(panel, out)| {
+            let first = panel * PANEL;
+            // SAFETY: the caller is on the AVX-512 path; the chunk is the room of this panel.
+            unsafe { pack(b, 0, k, first, (n - first).min(PANEL), out.as_mut_ptr().cast()) };
+        },
+    );
+    // SAFETY: every panel has written its lanes.
+    unsafe { memory.set_len(lanes) };
+    let result = work(&memory);
+    PANELS.set(memory);
+    result
 }
 
 /// Lends memory for `left` and `right` floats, unset.
