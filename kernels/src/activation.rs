@@ -17,6 +17,8 @@ use crate::random::Dropout;
 
 /// Elements handed out together: whole vectors and whole blocks of random words.
 const TILE: usize = 64;
+/// Elements of which an activation is replayed at once: three slices of this length fit in L1.
+const REPLAY: usize = 2048;
 
 /// `y[i] = f(x[i])`.
 pub fn forward<T: Real>(activation: Activation, x: &[T], y: &mut [T]) {
@@ -34,6 +36,18 @@ pub fn backward<T: Real>(activation: Activation, x: &[T], d_y: &[T], d_x: &mut [
     rows(d_x, TILE, 8 * TILE, |tile, d_x| {
         let (x, d_y) = (&x[tile * TILE..][..d_x.len()], &d_y[tile * TILE..][..d_x.len()]);
         activation.pull_back(x, d_y, d_x);
+    });
+}
+
+/// From the input `x` of an activation and the gradient `d_y` of its output: the output `y` again, and
+/// the gradient of the input in place of `d_y`.
+pub fn replay<T: Real>(activation: Activation, x: &[T], y: &mut [T], d_y: &mut [T]) {
+    assert_eq!((x.len(), d_y.len()), (y.len(), y.len()), "activation: inputs and outputs differ in length");
+    let mut parts: Vec<_> = y.chunks_mut(REPLAY).zip(d_y.chunks_mut(REPLAY)).zip(x.chunks(REPLAY)).collect();
+    rows(&mut parts, 1, 12 * REPLAY, |_, parts| {
+        for ((y, d_y), x) in parts {
+            activation.replay_part(x, y, d_y);
+        }
     });
 }
 

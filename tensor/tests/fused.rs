@@ -3,6 +3,7 @@
 
 use bert4rs_tensor::op::Activation;
 use bert4rs_tensor::op::cross_entropy::cross_entropy;
+use bert4rs_tensor::op::feed_forward::{Layer, feed_forward};
 use bert4rs_tensor::op::linear::{After, linear};
 use bert4rs_tensor::op::normalization::{layer_norm, rms_norm};
 use bert4rs_tensor::op::rotary::{Layout, RotaryTable};
@@ -48,6 +49,42 @@ fn linear_with_every_epilogue() {
             });
         }
     }
+}
+
+#[test]
+fn feed_forward_with_and_without_biases_and_residual() {
+    use Activation::{Gelu, Relu, Silu};
+    let operands = |rows: usize, d: usize, size: usize, n: usize| {
+        [&[rows, d][..], &[size, d], &[n, size], &[size], &[n], &[rows, n]]
+            .map(|shape| normal(shape.len() as u64 + shape[0] as u64, shape).mul_scalar(0.5).unwrap())
+    };
+    let (small, large) = (operands(3, 4, 5, 2), operands(37, 21, 50, 19));
+    for f in [Gelu, Relu, Silu] {
+        for (biases, residual) in [(false, false), (true, false), (false, true), (true, true)] {
+            let pick = |x: &[Tensor; 6]| {
+                let mut inputs = x[..3].to_vec();
+                inputs.extend(biases.then(|| [x[3].clone(), x[4].clone()]).into_iter().flatten());
+                inputs.extend(residual.then(|| x[5].clone()));
+                inputs
+            };
+            check(&format!("feed forward, {f:?}, biases {biases}"), &pick(&small), &pick(&large), |x| {
+                let inner = Layer { weight: &x[1], bias: biases.then(|| &x[3]) };
+                let outer = Layer { weight: &x[2], bias: biases.then(|| &x[4]) };
+                let r = if residual { x.last() } else { None };
+                let y = feed_forward(&x[0], inner, f, outer, r)?;
+                let after = After { bias: inner.bias, activation: Some(f), residual: None };
+                let wide = linear(&x[0], inner.weight, after)?;
+                let after = After { bias: outer.bias, activation: None, residual: r };
+                let steps = linear(&wide, outer.weight, after)?;
+                assert_eq!(y.to_f64_vec(), steps.to_f64_vec(), "not the two layers");
+                Ok(y)
+            });
+        }
+    }
+    let x = normal(1, &[3, 4]);
+    let layer = |weight| Layer { weight, bias: None };
+    let error = feed_forward(&x, layer(&normal(2, &[5, 4])), Gelu, layer(&normal(2, &[2, 4])), None);
+    assert!(error.unwrap_err().to_string().contains("outer weight [2, 4]"));
 }
 
 #[test]

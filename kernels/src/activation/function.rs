@@ -140,6 +140,34 @@ impl Activation {
         );
     }
 
+    /// `y[i] = f(x[i])` and `d_y[i] *= f'(x[i])`; all of one length.
+    pub(super) fn replay_part<T: Real>(self, x: &[T], y: &mut [T], d_y: &mut [T]) {
+        #[cfg(target_arch = "x86_64")]
+        if self == Self::Gelu
+            && Path::detect() == Path::Avx512
+            && let (Some(x), Some(y)) = (T::as_f32(x), T::as_f32_mut(y))
+            && let Some(d_y) = T::as_f32_mut(d_y)
+        {
+            // SAFETY: the instructions are there.
+            return unsafe { wide::gelu_replay(x, y, d_y) };
+        }
+        y.copy_from_slice(x);
+        self.apply_all(y);
+        simd(
+            #[inline(always)]
+            || {
+                self.specialise(
+                    #[inline(always)]
+                    |f| {
+                        for (d_y, &x) in d_y.iter_mut().zip(x) {
+                            *d_y *= f.derivative(x);
+                        }
+                    },
+                );
+            },
+        );
+    }
+
     /// Runs `work` with `self` as a constant of the compiler, so that its loop has no branches.
     #[inline(always)]
     pub(crate) fn specialise(self, work: impl FnOnce(Self)) {

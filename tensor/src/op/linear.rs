@@ -3,10 +3,11 @@
 //! Shapes:      x [.., K], W [N, K], b [N], r and y [.., N].  Cost O(rows N K)
 //! Gradient:    fused; the pre-activation is kept when there is an activation
 
+use bert4rs_kernels::Real;
 use bert4rs_kernels::activation::{self, Activation};
 use bert4rs_kernels::gemm::{self, Epilogue, View};
 
-use crate::buffer::unset;
+use crate::buffer::{Buffer, Pooled, unset};
 use crate::gradient::Step;
 use crate::shape::elements;
 use crate::storage::{Storage, float};
@@ -87,26 +88,14 @@ fn gradient(
             }
         };
         let g = through.as_deref().unwrap_or(g); // gradient before the activation, [rows, N]
-        let d_x = step.needs[0].then(|| {
-            let _scope = profile::scope("linear dx").product(rows, inputs, outputs);
-            let mut d = unset::<T>(rows * inputs);
-            let w = weight.values::<T>()?;
-            gemm::matmul(rows, inputs, outputs, View::row_major(g, outputs), View::row_major(w, inputs), &mut d, false);
-            Ok::<_, Error>(Tensor::constant(Storage::from(d), x.shape().to_vec()))
-        });
-        let d_w = step.needs[1].then(|| {
-            let _scope = profile::scope("linear dw").product(outputs, inputs, rows);
-            let mut d = unset::<T>(outputs * inputs);
-            let x = x.values::<T>()?;
-            gemm::matmul(outputs, inputs, rows, View::transposed(g, outputs), View::row_major(x, inputs), &mut d, false);
-            Ok::<_, Error>(Tensor::constant(Storage::from(d), vec![outputs, inputs]))
-        });
-        let mut grads = vec![d_x.transpose()?, d_w.transpose()?];
+        let sizes = [rows, inputs, outputs];
+        let d_x = step.needs[0].then(|| weight.values::<T>().map(|w| input_gradient::<T>(sizes, g, w)));
+        let d_w = step.needs[1].then(|| x.values::<T>().map(|x| weight_gradient::<T>(sizes, g, x)));
+        let d_x = d_x.transpose()?.map(|d| Tensor::constant(Storage::from(d), x.shape().to_vec()));
+        let d_w = d_w.transpose()?.map(|d| Tensor::constant(Storage::from(d), vec![outputs, inputs]));
+        let mut grads = vec![d_x, d_w];
         if has_bias {
-            let _scope = profile::scope("linear db");
-            let mut d = unset::<T>(outputs);
-            activation::sum_rows(g, outputs, &mut d);
-            grads.push(Some(Tensor::constant(Storage::from(d), vec![outputs])));
+            grads.push(Some(Tensor::constant(Storage::from(bias_gradient::<T>(g, outputs)), vec![outputs])));
         }
         Ok::<_, Error>(grads)
     })?;
@@ -114,4 +103,45 @@ fn gradient(
         grads.push(Some(step.grad.clone()));
     }
     Ok(grads)
+}
+
+/// `g W`: `[rows, inputs]` from `g [rows, outputs]` and `W [outputs, inputs]`.
+pub(super) fn input_gradient<T: Real + Pooled>(
+    [rows, inputs, outputs]: [usize; 3],
+    g: &[T],
+    weight: &[T],
+) -> Buffer<T> {
+    let _scope = profile::scope("linear dx").product(rows, inputs, outputs);
+    let mut d = unset::<T>(rows * inputs);
+    let (g, w) = (View::row_major(g, outputs), View::row_major(weight, inputs));
+    gemm::matmul(rows, inputs, outputs, g, w, &mut d, false);
+    d
+}
+
+/// `g^T x`: `[outputs, inputs]` from `g [rows, outputs]` and `x [rows, inputs]`.
+pub(super) fn weight_gradient<T: Real + Pooled>(
+    [rows, inputs, outputs]: [usize; 3],
+    g: &[T],
+    x: &[T],
+) -> Buffer<T> {
+    let _scope = profile::scope("linear dw").product(outputs, inputs, rows);
+    let mut d = unset::<T>(outputs * inputs);
+    gemm::matmul(
+        outputs,
+        inputs,
+        rows,
+        View::transposed(g, outputs),
+        View::row_major(x, inputs),
+        &mut d,
+        false,
+    );
+    d
+}
+
+/// The sum of the rows of `g [rows, outputs]`.
+pub(super) fn bias_gradient<T: Real + Pooled>(g: &[T], outputs: usize) -> Buffer<T> {
+    let _scope = profile::scope("linear db");
+    let mut d = unset::<T>(outputs);
+    activation::sum_rows(g, outputs, &mut d);
+    d
 }

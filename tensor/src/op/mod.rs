@@ -2,7 +2,7 @@
 //! here; every one returns an error on shapes or types it cannot take.
 //!
 //! Elementary (gradients of any order): arithmetic, reduction, layout, index, matmul, activation,
-//! softmax. Fused (first-order gradients, written by hand): linear, normalization, attention,
+//! softmax. Fused (first-order gradients, written by hand): linear, feed forward, normalization, attention,
 //! rotary, cross entropy, span loss, CRF, recurrence, dropout, unfold.
 
 pub mod activation;
@@ -11,6 +11,7 @@ pub mod attention;
 pub mod crf;
 pub mod cross_entropy;
 pub mod dropout;
+pub mod feed_forward;
 pub mod index;
 pub mod layout;
 pub mod linear;
