@@ -53,6 +53,21 @@ pub fn map<R: Send>(count: usize, cost: usize, work: impl Fn(usize) -> R + Sync 
     }
 }
 
+/// As [`map`] without results; `init` makes what a thread reuses from one piece of work to the next.
+pub fn each_with<S>(
+    count: usize,
+    cost: usize,
+    init: impl Fn() -> S + Sync + Send,
+    work: impl Fn(&mut S, usize) + Sync + Send,
+) {
+    if count < 2 || count.saturating_mul(cost) < 2 * SPLIT_COST || rayon::current_num_threads() == 1 {
+        let mut state = init();
+        return (0..count).for_each(|i| work(&mut state, i));
+    }
+    let least = (SPLIT_COST / 2 / cost.max(1)).max(1);
+    (0..count).into_par_iter().with_min_len(least).for_each_init(init, work);
+}
+
 fn block_rows(count: usize, cost: usize) -> usize {
     let threads = rayon::current_num_threads();
     if threads == 1 || count.saturating_mul(cost.max(1)) < 2 * SPLIT_COST {
@@ -75,6 +90,19 @@ mod tests {
             }
         });
         assert!(out.chunks(3).enumerate().all(|(i, r)| r == [i, i, i]));
+    }
+
+    #[test]
+    fn each_piece_of_work_is_done_once() {
+        for cost in [1, 1 << 20] {
+            let seen: Vec<_> = (0..500).map(|_| std::sync::atomic::AtomicUsize::new(0)).collect();
+            each_with(500, cost, Vec::new, |mine: &mut Vec<usize>, i| {
+                assert!(!mine.contains(&i));
+                mine.push(i);
+                seen[i].fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            });
+            assert!(seen.into_iter().all(|n| n.into_inner() == 1));
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //!              dq_i = sum_j ds_ij k_j;  dk_j = sum_i ds_ij q_i;  dv_j = sum_i p_ij f_ij d_out_i
 //! Numerics:    sums over queries run block by block in one thread, so they do not depend on threads
 
-use super::{Attention, BLOCK, Head, Shared, row};
+use super::{Attention, BLOCK, Head, Shared, room, row};
 use crate::cpu::simd;
 use crate::gemm::{Factor, View};
 use crate::{Real, parallel, real};
@@ -22,16 +22,23 @@ pub fn backward<T: Real>(
     dk: &mut [T],
     dv: &mut [T],
 ) {
-    attention.check(&[q, k, v, out, d_out, dq, dk, dv], lse);
+    attention.check(&[q, k, v, out, d_out, dq, dk, dv], Some(lse));
     let heads: Vec<Head> = attention.all().collect();
     let len = attention.tokens() / heads.len().max(1) * attention.heads;
     let gradients = [Shared::new(dq), Shared::new(dk), Shared::new(dv)];
-    parallel::map(heads.len(), len * len * attention.key_size, |i| {
-        backward_head(heads[i], [q, k, v, out, d_out], lse, &gradients);
+    let scratch = || [const { Vec::new() }; 6];
+    parallel::each_with(heads.len(), len * len * attention.key_size, scratch, |scratch, i| {
+        backward_head(heads[i], [q, k, v, out, d_out], lse, &gradients, scratch);
     });
 }
 
-fn backward_head<T: Real>(head: Head, inputs: [&[T]; 5], lse: &[T], gradients: &[Shared<T>; 3]) {
+fn backward_head<T: Real>(
+    head: Head,
+    inputs: [&[T]; 5],
+    lse: &[T],
+    gradients: &[Shared<T>; 3],
+    scratch: &mut [Vec<T>; 6],
+) {
     let [q, k, v, out, d_out] = inputs;
     let size = head.attention.key_size;
     let scale = T::from_f64(head.attention.scale);
@@ -39,12 +46,12 @@ fn backward_head<T: Real>(head: Head, inputs: [&[T]; 5], lse: &[T], gradients: &
     let values = Factor::new(head.columns(v, 0), size, head.len); // [K, L]
     let key_rows = Factor::new(head.rows(k, 0), head.len, size); // [L, K]
     let block = BLOCK.min(head.len);
-    let mut dk = vec![T::ZERO; head.len * size]; // [L, K]
-    let mut dv = vec![T::ZERO; head.len * size]; // [L, K]
-    let mut dq = vec![T::ZERO; block * size]; // [rows, K]
-    let mut p = vec![T::ZERO; block * head.len]; // [rows, seen]
-    let mut ds = vec![T::ZERO; block * head.len]; // [rows, seen]
-    let mut factors = Vec::new();
+    let [dk, dv, dq, p, ds, factors] = scratch;
+    let (dk, dv) = (room(dk, head.len * size), room(dv, head.len * size)); // [L, K]
+    dk.fill(T::ZERO);
+    dv.fill(T::ZERO);
+    let dq = room(dq, block * size); // [rows, K]
+    let (p, ds) = (room(p, block * head.len), room(ds, block * head.len)); // [rows, seen]
     for first in (0..head.len).step_by(BLOCK) {
         let rows = BLOCK.min(head.len - first);
         let seen = head.seen(first + rows - 1);
@@ -58,7 +65,7 @@ fn backward_head<T: Real>(head: Head, inputs: [&[T]; 5], lse: &[T], gradients: &
             let (ds, ds_hidden) = ds.split_at_mut(p.len());
             p_hidden.fill(T::ZERO);
             ds_hidden.fill(T::ZERO);
-            head.drop(i, ds, &mut factors);
+            head.drop(i, ds, factors);
             let (out, d_out) = (&out[head.at(i)..][..size], &d_out[head.at(i)..][..size]);
             let mean = simd(
                 #[inline(always)]
@@ -66,7 +73,7 @@ fn backward_head<T: Real>(head: Head, inputs: [&[T]; 5], lse: &[T], gradients: &
             );
             row::slopes(p, ds, scale, lse, mean);
             // The factors of this row are still there.
-            for (p, &factor) in p.iter_mut().zip(&factors) {
+            for (p, &factor) in p.iter_mut().zip(&*factors) {
                 *p *= factor;
             }
         }
@@ -78,8 +85,8 @@ fn backward_head<T: Real>(head: Head, inputs: [&[T]; 5], lse: &[T], gradients: &
         let d_outs = Factor::new(head.rows(d_out, first), rows, size);
         d_outs.multiply(seen, size, rows, View::transposed(p, seen), &mut dv[..seen * size], true);
     }
-    write(head, 0, &dk, &gradients[1]);
-    write(head, 0, &dv, &gradients[2]);
+    write(head, 0, dk, &gradients[1]);
+    write(head, 0, dv, &gradients[2]);
 }
 
 /// Copies rows `[.., K]` to where they belong, from row `first` of the head.

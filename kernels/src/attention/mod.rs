@@ -72,7 +72,7 @@ impl<'a> Attention<'a> {
         self.offsets.last().copied().unwrap_or(0)
     }
 
-    fn check<T>(&self, wide: &[&[T]], lse: &[T]) {
+    fn check<T>(&self, wide: &[&[T]], lse: Option<&[T]>) {
         assert!(self.offsets.is_sorted(), "attention: offsets decrease");
         assert!(self.offsets.first().is_none_or(|&first| first == 0), "attention: offsets do not start at 0");
         for x in wide {
@@ -82,7 +82,8 @@ impl<'a> Attention<'a> {
                 "attention: a [T, H K] slice has a wrong length"
             );
         }
-        assert_eq!(lse.len(), self.tokens() * self.heads, "attention: lse has a wrong length");
+        let one_a_row = lse.is_none_or(|lse| lse.len() == self.tokens() * self.heads);
+        assert!(one_a_row, "attention: lse has a wrong length");
         if let Mask::Prefix(prefixes) = self.mask {
             assert_eq!(prefixes.len() + 1, self.offsets.len(), "attention: one prefix a sequence");
         }
@@ -170,43 +171,68 @@ impl<'a, T> Shared<'a, T> {
     }
 }
 
-/// Sets `out [T, H K]` and `lse [T, H]`, the logarithm of the sum of exponentials of every row.
+/// What a thread reuses from head to head.
+struct Scratch<T> {
+    scores: Vec<T>,   // [rows, seen]
+    gathered: Vec<T>, // [rows, K]
+    factors: Vec<T>,
+}
+
+/// The first `len` elements, whatever they hold.
+fn room<T: Real>(memory: &mut Vec<T>, len: usize) -> &mut [T] {
+    if memory.len() < len {
+        memory.resize(len, T::ZERO);
+    }
+    &mut memory[..len]
+}
+
+/// Sets `out [T, H K]`, and `lse [T, H]`, the logarithm of the sum of exponentials of every row, which
+/// the backward pass needs; an empty `lse` is left alone.
 pub fn forward<T: Real>(attention: &Attention, q: &[T], k: &[T], v: &[T], out: &mut [T], lse: &mut [T]) {
-    attention.check(&[q, k, v, out], lse);
+    attention.check(&[q, k, v, out], if lse.is_empty() { None } else { Some(lse) });
     let heads: Vec<Head> = attention.all().collect();
     let len = attention.tokens() / heads.len().max(1) * attention.heads;
     let (out, lse) = (Shared::new(out), Shared::new(lse));
-    parallel::map(heads.len(), len * len * attention.key_size / 4, |i| {
-        forward_head(heads[i], q, k, v, &out, &lse);
+    let cost = len * len * attention.key_size / 4;
+    let scratch = || Scratch { scores: Vec::new(), gathered: Vec::new(), factors: Vec::new() };
+    parallel::each_with(heads.len(), cost, scratch, |scratch, i| {
+        forward_head(heads[i], q, k, v, &out, &lse, scratch);
     });
 }
 
-fn forward_head<T: Real>(head: Head, q: &[T], k: &[T], v: &[T], out: &Shared<T>, lse: &Shared<T>) {
+fn forward_head<T: Real>(
+    head: Head,
+    q: &[T],
+    k: &[T],
+    v: &[T],
+    out: &Shared<T>,
+    lse: &Shared<T>,
+    scratch: &mut Scratch<T>,
+) {
     let size = head.attention.key_size;
     let scale = T::from_f64(head.attention.scale);
     let keys = Factor::new(head.columns(k, 0), size, head.len);
     let values = Factor::new(head.rows(v, 0), head.len, size);
-    let block = BLOCK.min(head.len);
-    let mut scores = vec![T::ZERO; block * head.len]; // [rows, seen]
-    let mut gathered = vec![T::ZERO; block * size]; // [rows, K]
-    let mut factors = Vec::new();
+    let Scratch { scores, gathered, factors } = scratch;
     let mut sums = [T::ONE; BLOCK];
     for first in (0..head.len).step_by(BLOCK) {
         let rows = BLOCK.min(head.len - first);
         let seen = head.seen(first + rows - 1);
-        let scores = &mut scores[..rows * seen];
+        let scores = room(scores, rows * seen);
         keys.multiply(rows, seen, size, head.rows(q, first), scores, false);
         for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
             let (row, hidden) = row.split_at_mut(head.visible(first + i));
             let (max, sum) = row::exponentials(row, scale);
             hidden.fill(T::ZERO);
             sums[i] = T::ONE / sum;
-            let at = (head.start + first + i) * head.attention.heads + head.head;
-            // SAFETY: this head alone writes this element.
-            unsafe { lse.row(at, 1)[0] = max + sum.ln() };
-            head.drop(first + i, row, &mut factors);
+            if lse.1 > 0 {
+                let at = (head.start + first + i) * head.attention.heads + head.head;
+                // SAFETY: this head alone writes this element.
+                unsafe { lse.row(at, 1)[0] = max + sum.ln() };
+            }
+            head.drop(first + i, row, factors);
         }
-        let gathered = &mut gathered[..rows * size];
+        let gathered = room(gathered, rows * size);
         values.multiply(rows, size, seen, View::row_major(scores, seen), gathered, false);
         for (i, values) in gathered.chunks_exact(size.max(1)).enumerate() {
             // SAFETY: this head alone writes these rows of its own.

@@ -20,6 +20,8 @@ const DEPTH: usize = 384;
 const GROUP: usize = 8;
 /// Rows packed together when the left factor is stored by columns.
 const STRIPS: usize = 128;
+/// Rows that make a part of a product worth its thread.
+const LEAST_ROWS: usize = 32;
 /// Multiply-adds below which a second thread costs more than it saves.
 const SPLIT: usize = 1 << 19;
 
@@ -87,16 +89,20 @@ pub(super) fn product(p: Product, c: &mut [f32], finish: impl Fn(usize, usize, &
         }
         return c.chunks_exact_mut(p.n).enumerate().for_each(|(i, row)| finish(i, 0, row));
     }
+    let threads = rayon::current_num_threads();
+    if threads == 1 || !p.shared || p.m.saturating_mul(p.n).saturating_mul(p.k) < SPLIT {
+        let all = Part { row: 0, rows: p.m, column: 0, columns: p.n };
+        // SAFETY: AVX-512 is there, and the factors and the output have the asserted sizes.
+        return unsafe { block(&p, all, c.as_mut_ptr(), &finish) };
+    }
     let out = Output(c.as_mut_ptr());
-    let parts = split(&p, rayon::current_num_threads());
+    let parts = split(&p, 2 * threads);
     let run = |p: &Product, part: &Part| {
-        // SAFETY: AVX-512 is there, the factors and the output have the asserted sizes, and parts
-        // are disjoint.
+        // SAFETY: as above, and parts are disjoint.
         unsafe { block(p, *part, out.pointer(), &finish) }
     };
     let several = |p: &Product| parts.par_iter().with_max_len(1).for_each(|part| run(p, part));
     match p.b {
-        _ if parts.len() < 2 => parts.iter().for_each(|part| run(&p, part)),
         // Parts that share columns would each pack them.
         Right::View(b) if parts[0].rows < p.m => {
             pack::with_panels(b, p.k, p.n, |panels| several(&Product { b: Right::Panels(panels, p.k), ..p }));
@@ -105,14 +111,11 @@ pub(super) fn product(p: Product, c: &mut [f32], finish: impl Fn(usize, usize, &
     }
 }
 
-/// Cuts the result into parts for `threads` threads. Only speed depends on the cut.
-fn split(p: &Product, threads: usize) -> Vec<Part> {
+/// Cuts the result into about `wanted` parts. Only speed depends on the cut.
+fn split(p: &Product, wanted: usize) -> Vec<Part> {
     let panels = p.n.div_ceil(PANEL);
-    let single = threads == 1 || !p.shared || p.m.saturating_mul(p.n).saturating_mul(p.k) < SPLIT;
-    let wanted = if single { 1 } else { 2 * threads };
-    let least_rows = 32;
     let mut groups = panels.div_ceil(GROUP);
-    let row_parts = wanted.div_ceil(groups).min(p.m.div_ceil(least_rows)).max(1);
+    let row_parts = wanted.div_ceil(groups).min(p.m.div_ceil(LEAST_ROWS)).max(1);
     if groups * row_parts < wanted {
         groups = wanted.div_ceil(row_parts).min(panels);
     }

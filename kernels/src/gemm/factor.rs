@@ -23,7 +23,9 @@ impl<'a, T: Real> Factor<'a, T> {
             rows,
             #[cfg(target_arch = "x86_64")]
             panels: match view.as_f32() {
-                Some(view) if Path::detect() == Path::Avx512 => Some(pack::panels(view, rows, columns)),
+                Some(view) if Path::detect() == Path::Avx512 => {
+                    Some(pack::panels_in(pack::recycled(), view, rows, columns))
+                }
                 _ => None,
             },
         }
@@ -46,6 +48,15 @@ impl<'a, T: Real> Factor<'a, T> {
 
     /// A part of the columns is a multiple of this.
     pub(crate) const STEP: usize = 48;
+}
+
+#[cfg(target_arch = "x86_64")]
+impl<T> Drop for Factor<'_, T> {
+    fn drop(&mut self) {
+        if let Some(panels) = self.panels.take() {
+            pack::recycle(panels);
+        }
+    }
 }
 
 #[cfg(test)]

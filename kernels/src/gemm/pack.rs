@@ -8,7 +8,7 @@
 use super::View;
 use rayon::prelude::*;
 use std::arch::x86_64::*;
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 
 /// 16 floats that fill one register and one cache line.
 #[derive(Clone, Copy)]
@@ -33,6 +33,8 @@ thread_local! {
     static SCRATCH: Cell<[Vec<Lane>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) };
     /// Where factors are packed that several threads read.
     static PANELS: Cell<Vec<Lane>> = const { Cell::new(Vec::new()) };
+    /// Panels of small factors that nobody uses now.
+    static FREE: RefCell<Vec<Vec<Lane>>> = const { RefCell::new(Vec::new()) };
 }
 
 /// Lends all panels of `b [k, n]`, packed by all threads.
@@ -80,10 +82,31 @@ pub(super) fn mask(lanes: usize) -> __mmask16 {
     if lanes >= 16 { 0xffff } else { (1u16 << lanes) - 1 }
 }
 
+/// Memory of an earlier factor of this thread, or none.
+pub(super) fn recycled() -> Vec<Lane> {
+    FREE.with_borrow_mut(Vec::pop).unwrap_or_default()
+}
+
+/// Gives the memory of a factor to the next one on this thread.
+pub(super) fn recycle(panels: Vec<Lane>) {
+    const MOST: usize = 8;
+    FREE.with_borrow_mut(|free| {
+        if free.len() < MOST {
+            free.push(panels);
+        }
+    });
+}
+
 /// All panels of `b [k, n]`.
 pub(super) fn panels(b: View<f32>, k: usize, n: usize) -> Vec<Lane> {
+    panels_in(Vec::new(), b, k, n)
+}
+
+/// As [`panels`], in memory that was used before.
+pub(super) fn panels_in(mut out: Vec<Lane>, b: View<f32>, k: usize, n: usize) -> Vec<Lane> {
     let lanes = k * n.div_ceil(16);
-    let mut out = scratch(16 * lanes);
+    out.clear();
+    out.reserve(lanes);
     // SAFETY: the caller is on the AVX-512 path; `out` has room for the k * ceil(n / 16) lanes of
     // all panels, and all of them are written.
     unsafe {

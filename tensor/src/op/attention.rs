@@ -84,13 +84,15 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Packed, how: &Atten
     {
         return Error::value("attention", format!("dropout rate {rate} is outside 0..1"));
     }
+    let keep = [q, k, v].iter().any(|x| x.is_tracked());
+    let rows = if keep { tokens } else { 0 };
     let (storage, lse) = float!("attention", q, T => {
-        let (mut out, mut lse) = (unset::<T>(tokens * width), unset::<T>(tokens * how.heads));
+        let (mut out, mut lse) = (unset::<T>(tokens * width), unset::<T>(rows * how.heads));
         let kernel = settings(how, batch, width);
         kernel::forward(&kernel, q.values::<T>()?, k.values()?, v.values()?, &mut out, &mut lse);
         Ok::<_, Error>((Storage::from(out), Storage::from(lse)))
     })?;
-    let lse = Tensor::constant(lse, vec![tokens, how.heads]);
+    let lse = Tensor::constant(lse, vec![rows, how.heads]);
     let (how, batch) = (how.clone(), batch.clone());
     Ok(Tensor::made("attention", true, storage, vec![tokens, width], &[q, k, v], move |step| {
         float!("attention", step.grad, T => {
