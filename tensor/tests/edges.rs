@@ -78,7 +78,7 @@ fn elementary_operations_on_nothing() {
 #[test]
 fn fused_operations_on_no_tokens() {
     let table = RotaryTable::new(&[1.0, 0.1], 0, 1.0);
-    let spans = SpanScores { types: 2, scale: 1.0, triangular: true, max_width: None };
+    let spans = SpanScores { types: 2, scale: 1.0, triangular: true, max_width: None, rotation: None };
     for lengths in [&[][..], &[0], &[0, 0]] {
         let (batch, count) = (Packed::from_lengths(lengths), lengths.len());
         let none = zeros(&[0, 4]);
@@ -130,7 +130,7 @@ fn one_token() {
     assert_eq!(cross_entropy(&zeros(&[1, 1]), &[0], 0.0).unwrap().to_f64_vec(), [0.0]);
     let none = Transitions { between: &zeros(&[4, 4]), ends: None };
     assert_eq!(crf_best_path(&row, none, &batch).unwrap(), [(vec![2], 2.0)]);
-    let spans = SpanScores { types: 1, scale: 1.0, triangular: true, max_width: None };
+    let spans = SpanScores { types: 1, scale: 1.0, triangular: true, max_width: None, rotation: None };
     let scores = dense_span_scores(&row.reshape(&[1, 1, 2, 2]).unwrap(), None, &spans, &batch, 0).unwrap();
     assert!((scores.item().unwrap() - (0.3 * 2.0 - 0.5)).abs() < 1e-15);
 }
@@ -167,7 +167,7 @@ fn extremes_stay_finite_in_value_and_gradient() {
     assert_finite("crf_loss", &[x.clone(), extremes(&[4, 4])], &[2], |x| {
         crf_loss(&x[0], Transitions { between: &x[1], ends: None }, &labels, &batch)
     });
-    let spans = SpanScores { types: 1, scale: 1e-3, triangular: true, max_width: None };
+    let spans = SpanScores { types: 1, scale: 1e-3, triangular: true, max_width: None, rotation: None };
     assert_finite("span_zlpr", &[x.reshape(&[6, 1, 2, 2]).unwrap()], &[2, 1], |x| {
         span_zlpr(&x[0], None, &spans, &[vec![], vec![]], &batch)
     });

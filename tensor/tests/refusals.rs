@@ -149,7 +149,8 @@ fn fused_operations_on_sequences() {
     };
     let ends = Transitions { between: &g, ends: Some((&zeros(&[4]), &zeros(&[3]))) };
     let prefix = Mask::Prefix(Arc::new(vec![1]));
-    let scores = |types| SpanScores { types, scale: 1.0, triangular: true, max_width: Some(1) };
+    let scores =
+        |types| SpanScores { types, scale: 1.0, triangular: true, max_width: Some(1), rotation: None };
     let qk = zeros(&[3, 1, 2, 2]);
     let gold = |spans: &[Vec<Span>]| span_zlpr(&qk, None, &scores(2), spans, &batch);
     let span = |kind, start, end| vec![vec![Span { kind, start, end }], vec![]];
@@ -200,7 +201,7 @@ fn operations_without_a_gradient_refuse_tracked_inputs() {
     let batch = Packed::from_lengths(&[3]);
     let (x, qk) = (zeros(&[3, 4]).tracked(), zeros(&[3, 1, 2, 2]).tracked());
     let g = zeros(&[4, 4]);
-    let scores = SpanScores { types: 1, scale: 1.0, triangular: true, max_width: None };
+    let scores = SpanScores { types: 1, scale: 1.0, triangular: true, max_width: None, rotation: None };
     let transitions = Transitions { between: &g, ends: None };
     let tracked = [
         x.argmax(0).map(|_| ()),

@@ -183,7 +183,7 @@ fn fused_operations_refuse_second_order() {
     let batch = Packed::from_lengths(&[3]);
     let how = Attention { heads: 2, scale: 1.0, mask: Mask::Full, dropout: None };
     let (square, column) = (normal(2, &[4, 4]), normal(3, &[4, 1]));
-    let scores = SpanScores { types: 1, scale: 1.0, triangular: true, max_width: None };
+    let scores = SpanScores { types: 1, scale: 1.0, triangular: true, max_width: None, rotation: None };
     let transitions = Transitions { between: &square, ends: None };
     let fused: [(&str, Map); 8] = [
         ("linear", Box::new(|x| linear(x, &square, After::default()))),

@@ -131,7 +131,7 @@ fn gold(types: usize) -> Vec<Vec<Span>> {
 fn span_loss_with_and_without_bias_and_bounds() {
     for groups in [1, 2] {
         for (triangular, max_width) in [(true, None), (false, None), (true, Some(2))] {
-            let scores = SpanScores { types: 2, scale: 0.6, triangular, max_width };
+            let scores = SpanScores { types: 2, scale: 0.6, triangular, max_width, rotation: None };
             let operands = |tokens: usize, size: usize| {
                 [normal(1, &[tokens, groups, 2, size]), normal(2, &[tokens, 2]), normal(3, &[tokens, 2])]
             };

@@ -1,7 +1,8 @@
 //! Spans above a threshold, and all scores of one short sequence as an array.
 
-use super::{Bias, Group, Span, SpanScore};
-use crate::{Real, cpu, parallel, real};
+use super::segment::COLUMNS;
+use super::{Inputs, Segment, Span, SpanScore, of_sequence};
+use crate::{Real, cpu, parallel};
 
 /// A span that decoding found.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -15,61 +16,70 @@ pub struct ScoredSpan<T> {
 /// Per sequence, all spans with `score > threshold` in the order of their type, start and end.
 ///
 /// A score that is NaN is not above anything.
-pub fn decode<T: Real>(
-    scores: &SpanScore,
-    qk: &[T],
-    bias: Option<Bias<T>>,
-    threshold: T,
-) -> Vec<Vec<ScoredSpan<T>>> {
-    scores.check(qk, &bias);
-    let groups = scores.groups;
-    let found = parallel::map(scores.sequences() * groups, scores.cost(), |i| {
-        decode_group(&Group::new(scores, qk, bias, i / groups, i % groups), threshold)
+pub fn decode<T: Real>(scores: &SpanScore, inputs: Inputs<T>, threshold: T) -> Vec<Vec<ScoredSpan<T>>> {
+    scores.check(&inputs);
+    let work: Vec<_> = (0..scores.sequences()).flat_map(|b| of_sequence(scores, b)).collect();
+    let parts = parallel::map(work.len(), scores.cost(), |i| {
+        let (b, group, rows) = work[i].clone();
+        decode_segment(&Segment::new(scores, inputs, (b, group), rows), threshold)
     });
-    found.chunks(groups).map(|of_groups| of_groups.concat()).collect()
+    let mut found = vec![Vec::new(); scores.sequences()];
+    for ((b, ..), part) in work.iter().zip(parts) {
+        found[*b].extend(part);
+    }
+    found.iter_mut().for_each(|found| found.sort_unstable_by_key(|f: &ScoredSpan<T>| f.span));
+    found
 }
 
-fn decode_group<T: Real>(group: &Group<T>, threshold: T) -> Vec<ScoredSpan<T>> {
-    let mut found = vec![Vec::new(); group.kinds.len()];
-    let mut buffer = vec![T::ZERO; group.length];
-    group.blocks(|rows, columns, products| {
-        cpu::simd(
-            #[inline(always)]
-            || {
-                for (k, found) in found.iter_mut().enumerate() {
-                    for (row, products) in rows.clone().zip(products.chunks_exact(columns.len())) {
-                        let ends = group.scores.ends(row, group.length);
-                        let products = &products[ends.start - columns.start..ends.end - columns.start];
-                        let scores = &mut buffer[..ends.len()];
-                        group.row(k, row, ends.clone(), products, scores);
-                        if real::max(scores) > threshold {
-                            for (end, &score) in ends.zip(&*scores).filter(|(_, s)| **s > threshold) {
-                                let span = Span { kind: group.kinds.start + k, start: row, end };
-                                found.push(ScoredSpan { span, score });
+fn decode_segment<T: Real>(segment: &Segment<T>, threshold: T) -> Vec<ScoredSpan<T>> {
+    let mut found = Vec::new();
+    segment.tiles(|tile| {
+        let tile = &*tile;
+        for (k, kind) in segment.kinds.clone().enumerate() {
+            let ends = segment.half_end(k, tile);
+            cpu::simd(
+                #[inline(always)]
+                || {
+                    for row in tile.rows.clone() {
+                        let (start, lanes) = (segment.half_start(k, row), tile.lanes(row));
+                        let (base, ends) = (lanes.start % COLUMNS, &ends[lanes.start % COLUMNS..]);
+                        let products = &tile.products[lanes];
+                        let mut above = false;
+                        for (&p, &e) in products.iter().zip(ends) {
+                            above |= p + (start + e) > threshold;
+                        }
+                        if above {
+                            for (i, (&p, &e)) in products.iter().zip(ends).enumerate() {
+                                let (score, end) = (p + (start + e), tile.column + base + i);
+                                if score > threshold {
+                                    found.push(ScoredSpan { span: Span { kind, start: row, end }, score });
+                                }
                             }
                         }
                     }
-                }
-            },
-        );
+                },
+            );
+        }
     });
-    found.concat()
+    found
 }
 
 /// All scores of one sequence, `[S, L, L]`, `-inf` where there is no candidate: for small inputs.
-pub fn dense<T: Real>(scores: &SpanScore, qk: &[T], bias: Option<Bias<T>>, sequence: usize) -> Vec<T> {
-    scores.check(qk, &bias);
+pub fn dense<T: Real>(scores: &SpanScore, inputs: Inputs<T>, sequence: usize) -> Vec<T> {
+    scores.check(&inputs);
     let length = scores.length(sequence);
     let mut out = vec![T::NEG_INFINITY; scores.types * length * length];
-    for number in 0..scores.groups {
-        let group = Group::new(scores, qk, bias, sequence, number);
-        group.blocks(|rows, columns, products| {
-            for (k, kind) in group.kinds.clone().enumerate() {
-                for (row, products) in rows.clone().zip(products.chunks_exact(columns.len())) {
+    for (b, group, rows) in of_sequence(scores, sequence) {
+        let segment = Segment::new(scores, inputs, (b, group), rows);
+        segment.tiles(|tile| {
+            for (k, kind) in segment.kinds.clone().enumerate() {
+                for row in tile.rows.clone() {
                     let ends = scores.ends(row, length);
-                    let products = &products[ends.start - columns.start..ends.end - columns.start];
-                    let out = &mut out[(kind * length + row) * length..][ends.clone()];
-                    group.row(k, row, ends, products, out);
+                    for end in ends.filter(|&end| tile.has_end(end)) {
+                        let half = segment.half_start(k, row) + segment.half_end(k, tile)[end - tile.column];
+                        out[(kind * length + row) * length + end] =
+                            tile.products[tile.place(row, end)] + half;
+                    }
                 }
             }
         });
@@ -79,6 +89,7 @@ pub fn dense<T: Real>(scores: &SpanScore, qk: &[T], bias: Option<Bias<T>>, seque
 
 #[cfg(test)]
 mod tests {
+    use super::super::Bias;
     use super::super::tests::{Batch, KEY, TYPES, candidates, score, shapes};
     use super::*;
 
@@ -94,7 +105,7 @@ mod tests {
                 for p in candidates(&scores, length) {
                     want[(p.kind * length + p.start) * length + p.end] = score(&batch, &scores, biased, b, p);
                 }
-                let got = dense(&scores, &batch.qk, biased.then(|| batch.bias()), b);
+                let got = dense(&scores, batch.inputs(biased), b);
                 let close = |(x, y): (&f64, &f64)| x == y || (x - y).abs() < 1e-12;
                 assert!(got.iter().zip(&want).all(close), "{scores:?}, sequence {b}");
             }
@@ -106,7 +117,7 @@ mod tests {
         for (groups, triangular, width) in shapes() {
             let batch = Batch::<f64>::new(&[5, 0, 70, 1], groups, 1.0);
             let scores = batch.scores(groups, triangular, width);
-            let found = decode(&scores, &batch.qk, Some(batch.bias()), 0.4);
+            let found = decode(&scores, batch.inputs(true), 0.4);
             assert_eq!(found.len(), 4);
             for b in 0..4 {
                 let mut want = candidates(&scores, scores.length(b));
@@ -123,8 +134,8 @@ mod tests {
     fn a_score_at_the_threshold_is_not_above_it() {
         let batch = Batch::<f32>::new(&[6], 1, 0.0);
         let scores = batch.scores(1, true, None);
-        assert!(decode(&scores, &batch.qk, None, 0.0)[0].is_empty());
-        assert_eq!(decode(&scores, &batch.qk, None, -1.0)[0].len(), TYPES * 21);
+        assert!(decode(&scores, batch.inputs(false), 0.0)[0].is_empty());
+        assert_eq!(decode(&scores, batch.inputs(false), -1.0)[0].len(), TYPES * 21);
     }
 
     #[test]
@@ -133,7 +144,7 @@ mod tests {
         batch.qk[0] = f32::NAN;
         batch.qk[2 * KEY] = f32::INFINITY;
         let scores = batch.scores(1, true, None);
-        let found = decode(&scores, &batch.qk, None, f32::NEG_INFINITY);
+        let found = decode(&scores, batch.inputs(false), f32::NEG_INFINITY);
         assert!(found[0].iter().all(|f| f.span.start > 0 && !f.score.is_nan()));
     }
 
@@ -143,14 +154,16 @@ mod tests {
         let scores = batch.scores(1, true, None);
         let run = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool");
-            pool.install(|| decode(&scores, &batch.qk, Some(batch.bias()), 0.0))
+            pool.install(|| decode(&scores, batch.inputs(true), 0.0))
         };
         let found = run(1);
         assert_eq!(found, run(3));
         let (from, to) = (batch.offsets[2], batch.offsets[3]);
         let bias =
             Bias { start: &batch.start[from * TYPES..to * TYPES], end: &batch.end[from * TYPES..to * TYPES] };
+        let qk = &batch.qk[from * 2 * KEY..to * 2 * KEY];
+        let inputs = Inputs { qk, bias: Some(bias), rotation: None };
         let alone = SpanScore { offsets: &[0, 120], ..scores };
-        assert_eq!(decode(&alone, &batch.qk[from * 2 * KEY..to * 2 * KEY], Some(bias), 0.0)[0], found[2]);
+        assert_eq!(decode(&alone, inputs, 0.0)[0], found[2]);
     }
 }

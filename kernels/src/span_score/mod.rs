@@ -11,17 +11,17 @@
 
 mod decode;
 mod log_sum_exp;
+mod product;
+mod segment;
 mod zlpr;
 
 pub use decode::{ScoredSpan, decode, dense};
 pub use zlpr::{zlpr_backward, zlpr_forward};
 
-use crate::gemm::{View, matmul};
-use crate::{Real, cpu};
+use crate::Real;
+use crate::rotary::Table;
+use segment::{Segment, Tile, of_sequence};
 use std::ops::Range;
-
-/// Start rows scored together: enough for the matrix product, few enough to stay in the cache.
-const BLOCK: usize = 32;
 
 /// Which spans of a packed batch have a score, and how it is computed.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +62,18 @@ pub struct Bias<'a, T> {
     pub end: &'a [T],
 }
 
+/// What the scores of a packed batch are computed from.
+#[derive(Clone, Copy, Debug)]
+pub struct Inputs<'a, T> {
+    /// Queries and keys, `[T, G, 2, K]`.
+    pub qk: &'a [T],
+    /// What types add to starts and ends.
+    pub bias: Option<Bias<'a, T>>,
+    /// Turns every query and key by its position in its sequence first, neighbouring numbers in pairs;
+    /// gradients are those of `qk` before the turn.
+    pub rotation: Option<&'a Table<T>>,
+}
+
 impl SpanScore<'_> {
     /// Number of sequences.
     pub fn sequences(&self) -> usize {
@@ -100,104 +112,18 @@ impl SpanScore<'_> {
         tokens * tokens * (self.key_size + 16 * self.types_of_a_group()) / 4
     }
 
-    fn check<T>(&self, qk: &[T], bias: &Option<Bias<T>>) {
+    fn check<T: Real>(&self, inputs: &Inputs<T>) {
         assert!(self.groups > 0 && self.types.is_multiple_of(self.groups), "groups must divide the types");
         assert!(self.offsets.first().is_none_or(|&t| t == 0), "offsets start at 0");
         let tokens = self.offsets.last().copied().unwrap_or(0);
-        assert_eq!(qk.len(), tokens * self.token_width(), "qk is [T, G, 2, K]");
-        if let Some(bias) = bias {
+        assert_eq!(inputs.qk.len(), tokens * self.token_width(), "qk is [T, G, 2, K]");
+        if let Some(bias) = &inputs.bias {
             assert_eq!(bias.start.len(), tokens * self.types, "start is [T, S]");
             assert_eq!(bias.end.len(), tokens * self.types, "end is [T, S]");
         }
-    }
-}
-
-/// The scores of one (sequence, group), block by block.
-struct Group<'a, T> {
-    scores: &'a SpanScore<'a>,
-    /// Of this sequence, from this group's first query on.
-    qk: &'a [T],
-    length: usize,
-    /// The group's types.
-    kinds: Range<usize>,
-    /// Half of the bias, `[types, L]`; zeros without one.
-    half_start: Vec<T>,
-    half_end: Vec<T>,
-}
-
-impl<'a, T: Real> Group<'a, T> {
-    fn new(
-        scores: &'a SpanScore<'a>,
-        qk: &'a [T],
-        bias: Option<Bias<T>>,
-        sequence: usize,
-        group: usize,
-    ) -> Self {
-        let (length, types) = (scores.length(sequence), scores.types_of_a_group());
-        let (first, kinds) = (scores.offsets[sequence], group * types..(group + 1) * types);
-        let half = |values: Option<&[T]>| {
-            let mut half = vec![T::ZERO; types * length];
-            if let Some(values) = values {
-                for t in 0..length {
-                    for (k, kind) in kinds.clone().enumerate() {
-                        half[k * length + t] = values[(first + t) * scores.types + kind] * T::from_f64(0.5);
-                    }
-                }
-            }
-            half
-        };
-        let (half_start, half_end) = (half(bias.map(|b| b.start)), half(bias.map(|b| b.end)));
-        let width = scores.token_width();
-        let (from, to) = (first * width, (first + length) * width);
-        let qk = &qk[(from + group * 2 * scores.key_size).min(to)..to];
-        Self { scores, qk, length, kinds, half_start, half_end }
-    }
-
-    /// Queries of `rows`, `[rows, K]`.
-    fn query(&self, rows: &Range<usize>) -> View<'a, T> {
-        let row_stride = self.scores.token_width();
-        View { data: &self.qk[rows.start * row_stride..], row_stride, col_stride: 1 }
-    }
-
-    /// Keys of `columns`, `[columns, K]`.
-    fn key(&self, columns: &Range<usize>) -> View<'a, T> {
-        let row_stride = self.scores.token_width();
-        let first = columns.start * row_stride + self.scores.key_size;
-        View { data: &self.qk[first..], row_stride, col_stride: 1 }
-    }
-
-    /// Calls `visit(rows, columns, products)` for all blocks with a candidate, top to bottom; `products`
-    /// `[rows, columns]` are the scaled inner products of start `rows` and end `columns`.
-    fn blocks(&self, mut visit: impl FnMut(Range<usize>, Range<usize>, &[T])) {
-        let mut products = Vec::new();
-        for first in (0..self.length).step_by(BLOCK) {
-            let rows = first..self.length.min(first + BLOCK);
-            let columns =
-                self.scores.ends(first, self.length).start..self.scores.ends(rows.end - 1, self.length).end;
-            if columns.is_empty() {
-                continue;
-            }
-            products.resize(rows.len() * columns.len(), T::ZERO);
-            let key = self.key(&columns);
-            let key = View { row_stride: key.col_stride, col_stride: key.row_stride, ..key };
-            let (m, n, k) = (rows.len(), columns.len(), self.scores.key_size);
-            matmul(m, n, k, self.query(&rows), key, &mut products, false);
-            let scale = T::from_f64(self.scores.scale);
-            cpu::simd(
-                #[inline(always)]
-                || products.iter_mut().for_each(|p| *p *= scale),
-            );
-            visit(rows, columns, &products);
-        }
-    }
-
-    /// Scores of start `row` and of all `ends` for the group's type number `k`, from their products.
-    #[inline(always)]
-    fn row(&self, k: usize, row: usize, ends: Range<usize>, products: &[T], scores: &mut [T]) {
-        let start = self.half_start[k * self.length + row];
-        let half_end = &self.half_end[k * self.length..][ends];
-        for ((s, &p), &end) in scores.iter_mut().zip(products).zip(half_end) {
-            *s = p + (start + end);
+        if let Some(table) = inputs.rotation {
+            let longest = (0..self.sequences()).map(|b| self.length(b)).max().unwrap_or(0);
+            assert!(table.positions() >= longest, "the rotation has a row for every position");
         }
     }
 }
@@ -234,8 +160,9 @@ mod tests {
             Self { offsets, qk, start: noise(2, tokens * TYPES, size), end: noise(3, tokens * TYPES, size) }
         }
 
-        pub fn bias(&self) -> Bias<'_, T> {
-            Bias { start: &self.start, end: &self.end }
+        pub fn inputs(&self, biased: bool) -> Inputs<'_, T> {
+            let bias = biased.then_some(Bias { start: &self.start, end: &self.end });
+            Inputs { qk: &self.qk, bias, rotation: None }
         }
 
         pub fn scores(&self, groups: usize, triangular: bool, max_width: Option<usize>) -> SpanScore<'_> {

@@ -10,36 +10,46 @@
 //!              globalpointer.json
 
 use super::log_sum_exp::LogSumExp;
-use super::{Bias, Group, Span, SpanScore};
-use crate::gemm::{View, matmul};
+use super::log_sum_exp::Row;
+use super::product::LANE;
+use super::segment::COLUMNS;
+use super::{Inputs, Segment, Span, SpanScore, Tile, of_sequence};
+use crate::rotary::{Layout, rotate};
 use crate::unfold::by_sequence;
 use crate::{Real, cpu, parallel, real};
 use rayon::prelude::*;
+use std::ops::Range;
 
 /// The loss and its two logarithms.
 ///
 /// `positives[b]` must be sorted, without duplicates, and candidates all.
 pub fn zlpr_forward<T: Real>(
     scores: &SpanScore,
-    qk: &[T],
-    bias: Option<Bias<T>>,
+    inputs: Inputs<T>,
     positives: &[Vec<Span>],
     loss: &mut [T],
     normalisers: &mut [T],
 ) {
-    scores.check(qk, &bias);
+    scores.check(&inputs);
     check_positives(scores, positives);
     let rows = scores.sequences() * scores.types;
     assert_eq!(loss.len(), rows, "loss is [B, S]");
     assert_eq!(normalisers.len(), 2 * rows, "normalisers are [B, S, 2]");
-    let groups = scores.groups;
-    let sums = parallel::map(scores.sequences() * groups, scores.cost(), |i| {
-        let (b, number) = (i / groups, i % groups);
-        forward_group(&Group::new(scores, qk, bias, b, number), &positives[b])
+    let work: Vec<_> = (0..scores.sequences()).flat_map(|b| of_sequence(scores, b)).collect();
+    let parts = parallel::map(work.len(), scores.cost(), |i| {
+        let (b, group, rows) = work[i].clone();
+        forward_segment(&Segment::new(scores, inputs, (b, group), rows), &positives[b])
     });
-    // (sequence, group) in order is (sequence, type) in order.
+    let mut sums = vec![(LogSumExp::default(), LogSumExp::default()); rows];
+    for ((b, group, _), part) in work.iter().zip(parts) {
+        let first = b * scores.types + group * scores.types_of_a_group();
+        for ((negative, positive), part) in sums[first..].iter_mut().zip(part) {
+            negative.merge(part.0);
+            positive.merge(part.1);
+        }
+    }
     let outputs = loss.iter_mut().zip(normalisers.chunks_exact_mut(2));
-    for ((loss, normalisers), (negative, positive)) in outputs.zip(sums.into_iter().flatten()) {
+    for ((loss, normalisers), (negative, positive)) in outputs.zip(sums) {
         let (negative, positive) = (negative.value(), positive.value());
         normalisers.copy_from_slice(&[T::from_f64(negative), T::from_f64(positive)]);
         *loss = T::from_f64(negative + positive);
@@ -50,21 +60,20 @@ pub fn zlpr_forward<T: Real>(
 /// of (start, end), each `[T, S]`.
 pub fn zlpr_backward<T: Real>(
     scores: &SpanScore,
-    qk: &[T],
-    bias: Option<Bias<T>>,
+    inputs: Inputs<T>,
     positives: &[Vec<Span>],
     normalisers: &[T],
     d_loss: &[T],
     d_qk: &mut [T],
     d_bias: Option<(&mut [T], &mut [T])>,
 ) {
-    scores.check(qk, &bias);
+    scores.check(&inputs);
     check_positives(scores, positives);
-    let (types, groups, width) = (scores.types, scores.groups, scores.token_width());
+    let (types, width) = (scores.types, scores.token_width());
     let rows = scores.sequences() * types;
     assert_eq!(d_loss.len(), rows, "d_loss is [B, S]");
     assert_eq!(normalisers.len(), 2 * rows, "normalisers are [B, S, 2]");
-    assert_eq!(d_qk.len(), qk.len(), "d_qk is [T, G, 2, K]");
+    assert_eq!(d_qk.len(), inputs.qk.len(), "d_qk is [T, G, 2, K]");
     let (d_start, d_end) = match d_bias {
         Some((d_start, d_end)) => {
             assert_eq!(d_start.len() * width, d_qk.len() * types, "d_start is [T, S]");
@@ -80,14 +89,25 @@ pub fn zlpr_backward<T: Real>(
         .map(|d_qk| (d_qk, d_start.next().flatten(), d_end.next().flatten()))
         .collect();
     outputs.into_par_iter().with_max_len(1).enumerate().for_each(|(b, (d_qk, mut d_start, mut d_end))| {
-        let of_groups = parallel::map(groups, 2 * scores.cost(), |number| {
-            let group = Group::new(scores, qk, bias, b, number);
-            let kinds = b * types + group.kinds.start..b * types + group.kinds.end;
+        let work = of_sequence(scores, b);
+        let parts = parallel::map(work.len(), 2 * scores.cost(), |i| {
+            let (_, group, rows) = work[i].clone();
+            let segment = Segment::new(scores, inputs, (b, group), rows);
+            let kinds = b * types + segment.kinds.start..b * types + segment.kinds.end;
             let normalisers = &normalisers[2 * kinds.start..2 * kinds.end];
-            backward_group(&group, &positives[b], normalisers, &d_loss[kinds])
+            backward_segment(&segment, &positives[b], normalisers, &d_loss[kinds], inputs.bias.is_some())
         });
-        for (number, gradient) in of_groups.iter().enumerate() {
-            gradient.write(scores, number, d_qk, d_start.as_deref_mut(), d_end.as_deref_mut());
+        d_qk.fill(T::ZERO);
+        for d in [&mut d_start, &mut d_end].into_iter().flatten() {
+            d.fill(T::ZERO);
+        }
+        for ((_, group, _), part) in work.iter().zip(&parts) {
+            part.add(scores, *group, d_qk, d_start.as_deref_mut(), d_end.as_deref_mut());
+        }
+        if let Some(table) = inputs.rotation {
+            let (heads, size) = (2 * scores.groups, scores.key_size);
+            let positions: Vec<usize> = (0..scores.length(b)).collect();
+            rotate(d_qk, heads, size, size, table, &positions, Layout::Interleaved, true);
         }
     });
 }
@@ -109,132 +129,156 @@ fn check_positives(scores: &SpanScore, positives: &[Vec<Span>]) {
     }
 }
 
-/// Walks the positives of one type in step with the start rows.
-struct Walk<'a> {
-    left: &'a [Span],
+/// The positives of type `kind` that `tile` scores.
+#[inline(always)]
+fn of_tile<'a, T>(
+    positives: &'a [Span],
+    kind: usize,
+    tile: &Tile<T>,
+) -> impl Iterator<Item = &'a Span> + use<'a, T> {
+    let from = |start| positives.partition_point(|p| (p.kind, p.start) < (kind, start));
+    let (start, end, column) = (from(tile.rows.start), from(tile.rows.end), tile.column);
+    positives[start..end].iter().filter(move |p| (column..column + COLUMNS).contains(&p.end))
 }
 
-impl<'a> Walk<'a> {
-    fn all<T>(group: &Group<T>, positives: &'a [Span]) -> Vec<Self> {
-        let from = |kind| positives.partition_point(|p| p.kind < kind);
-        group.kinds.clone().map(|kind| Self { left: &positives[from(kind)..from(kind + 1)] }).collect()
-    }
-
-    /// The positives that start at `row`; rows must come in order.
-    #[inline(always)]
-    fn at(&mut self, row: usize) -> &'a [Span] {
-        let count = self.left.iter().take_while(|p| p.start == row).count();
-        let (here, left) = self.left.split_at(count);
-        self.left = left;
-        here
-    }
-}
-
-/// Per type of the group, the sums over negatives and over positives.
-fn forward_group<T: Real>(group: &Group<T>, positives: &[Span]) -> Vec<(LogSumExp, LogSumExp)> {
-    let mut sums = vec![(LogSumExp::default(), LogSumExp::default()); group.kinds.len()];
-    let mut walks = Walk::all(group, positives);
-    let mut buffer = vec![T::ZERO; group.length];
-    group.blocks(|rows, columns, products| {
-        cpu::simd(
-            #[inline(always)]
-            || {
-                for (k, (walk, (negative, positive))) in walks.iter_mut().zip(&mut sums).enumerate() {
-                    for (row, products) in rows.clone().zip(products.chunks_exact(columns.len())) {
-                        let ends = group.scores.ends(row, group.length);
-                        let products = &products[ends.start - columns.start..ends.end - columns.start];
-                        let scores = &mut buffer[..ends.len()];
-                        group.row(k, row, ends.clone(), products, scores);
-                        for p in walk.at(row) {
-                            let score = &mut scores[p.end - ends.start];
-                            positive.push(-score.to_f64());
-                            *score = T::NEG_INFINITY;
-                        }
-                        negative.push_row(scores);
-                    }
-                }
-            },
-        );
+/// Per type of the group, the sums over negatives and over positives of one segment.
+fn forward_segment<T: Real>(segment: &Segment<T>, positives: &[Span]) -> Vec<(LogSumExp, LogSumExp)> {
+    let mut sums = vec![(LogSumExp::default(), LogSumExp::default()); segment.kinds.len()];
+    let mut kept = Vec::new();
+    segment.tiles(|tile| {
+        for (k, (negative, positive)) in sums.iter_mut().enumerate() {
+            // Positives leave the tile for as long as the negatives are summed.
+            kept.clear();
+            for p in of_tile(positives, segment.kinds.start + k, tile) {
+                let (at, end) = (tile.place(p.start, p.end), p.end - tile.column);
+                let product = std::mem::replace(&mut tile.products[at], T::NEG_INFINITY);
+                let score = product + (segment.half_start(k, p.start) + segment.half_end(k, tile)[end]);
+                positive.push(-score.to_f64());
+                kept.push((at, product));
+            }
+            let ends = segment.half_end(k, tile);
+            let tile_ = &*tile;
+            cpu::simd(
+                #[inline(always)]
+                || {
+                    negative.push_rows(tile_.rows.clone().map(
+                        #[inline(always)]
+                        |row| {
+                            let lanes = tile_.lanes(row);
+                            let start = segment.half_start(k, row);
+                            let ends = &ends[lanes.start % COLUMNS..][..lanes.len()];
+                            Row { scores: &tile_.products[lanes], start, ends }
+                        },
+                    ));
+                },
+            );
+            kept.iter().for_each(|&(at, product)| tile.products[at] = product);
+        }
     });
     sums
 }
 
-/// Gradients of one (sequence, group), before the scale of the inner products.
-struct Gradient<T> {
-    /// `[L, K]`
+/// Gradients of a run of rows of one (sequence, group).
+struct Part<T> {
+    rows: Range<usize>,
+    columns: Range<usize>,
+    /// `[rows, width]`, before the scale of the inner products
     query: Vec<T>,
-    /// `[L, K]`
+    /// `[columns, width]`
     key: Vec<T>,
-    /// `[types, L]`
+    /// `[types, rows]`, without the factor 1/2; empty without a bias
     start: Vec<T>,
-    /// `[types, L]`, without the factor 1/2
+    /// `[types, padded columns]`, likewise
     end: Vec<T>,
 }
 
-fn backward_group<T: Real>(
-    group: &Group<T>,
+fn backward_segment<T: Real>(
+    segment: &Segment<T>,
     positives: &[Span],
     normalisers: &[T],
     d_loss: &[T],
-) -> Gradient<T> {
-    let (length, key_size, types) = (group.length, group.scores.key_size, group.kinds.len());
-    let mut gradient = Gradient {
-        query: vec![T::ZERO; length * key_size],
-        key: vec![T::ZERO; length * key_size],
-        start: vec![T::ZERO; types * length],
-        end: vec![T::ZERO; types * length],
+    biased: bool,
+) -> Part<T> {
+    let (rows, padded, width) = (segment.rows.clone(), segment.padded_columns(), segment.width);
+    let types = if biased { segment.kinds.len() } else { 0 };
+    let mut part = Part {
+        query: vec![T::ZERO; rows.len() * width],
+        key: vec![T::ZERO; padded * width],
+        start: vec![T::ZERO; types * rows.len()],
+        end: vec![T::ZERO; types * padded],
+        columns: segment.columns.clone(),
+        rows,
     };
-    let mut walks = Walk::all(group, positives);
-    let (mut buffer, mut of_row) = (vec![T::ZERO; length], vec![T::ZERO; length]);
-    let mut d_products = Vec::new();
-    group.blocks(|rows, columns, products| {
-        d_products.clear();
-        d_products.resize(products.len(), T::ZERO);
-        cpu::simd(
-            #[inline(always)]
-            || {
-                for (k, walk) in walks.iter_mut().enumerate() {
-                    let (negative, positive) = (normalisers[2 * k], normalisers[2 * k + 1]);
-                    let d_loss = d_loss[k];
-                    let blocks = products.chunks_exact(columns.len());
-                    let d_blocks = d_products.chunks_exact_mut(columns.len());
-                    for (row, (products, d_products)) in rows.clone().zip(blocks.zip(d_blocks)) {
-                        let ends = group.scores.ends(row, length);
-                        let inside = ends.start - columns.start..ends.end - columns.start;
-                        let scores = &mut buffer[..ends.len()];
-                        group.row(k, row, ends.clone(), &products[inside.clone()], scores);
-                        let d_scores = &mut of_row[..ends.len()];
-                        for (d, &s) in d_scores.iter_mut().zip(&*scores) {
-                            *d = d_loss * (s - negative).exp();
+    let mut d = Vec::new();
+    segment.tiles(|tile| {
+        d.resize(tile.products.len(), T::ZERO);
+        for (k, &d_loss) in d_loss.iter().enumerate() {
+            let (negative, positive) = (normalisers[2 * k], normalisers[2 * k + 1]);
+            let kind = segment.kinds.start + k;
+            let kept: Vec<_> = of_tile(positives, kind, tile)
+                .map(|p| {
+                    let at = tile.place(p.start, p.end);
+                    (p, at, std::mem::replace(&mut tile.products[at], T::NEG_INFINITY))
+                })
+                .collect();
+            let ends = segment.half_end(k, tile);
+            let at = k * padded + tile.column - segment.columns.start;
+            let mut d_end = if biased { Some(&mut part.end[at..][..COLUMNS]) } else { None };
+            let first_row = segment.rows.start;
+            let at = |row: usize| k * segment.rows.len() + row - first_row;
+            let tile_ = &*tile;
+            cpu::simd(
+                #[inline(always)]
+                || {
+                    for row in tile_.rows.clone() {
+                        let lanes = tile_.lanes(row);
+                        let inside = lanes.start % COLUMNS..lanes.start % COLUMNS + lanes.len();
+                        let (products, d) = (&tile_.products[lanes.clone()], &mut d[lanes]);
+                        let (start, ends) = (segment.half_start(k, row), &ends[inside.clone()]);
+                        let rows = products.chunks_exact(LANE).zip(ends.chunks_exact(LANE));
+                        let rows = rows.zip(d.chunks_exact_mut(LANE));
+                        let Some(d_end) = &mut d_end else {
+                            for ((c, e), d) in rows {
+                                for i in 0..LANE {
+                                    let old = if k == 0 { T::ZERO } else { d[i] };
+                                    d[i] = old + d_loss * (c[i] + (start + e[i]) - negative).exp();
+                                }
+                            }
+                            continue;
+                        };
+                        let mut sums = [T::ZERO; LANE];
+                        for (((c, e), d), d_end) in rows.zip(d_end[inside].chunks_exact_mut(LANE)) {
+                            for i in 0..LANE {
+                                let x = d_loss * (c[i] + (start + e[i]) - negative).exp();
+                                d[i] = if k == 0 { x } else { d[i] + x };
+                                sums[i] += x;
+                                d_end[i] += x;
+                            }
                         }
-                        for p in walk.at(row) {
-                            let at = p.end - ends.start;
-                            d_scores[at] = -(d_loss * (-scores[at] - positive).exp());
-                        }
-                        gradient.start[k * length + row] = real::sum(d_scores);
-                        let d_end = &mut gradient.end[k * length..][ends];
-                        for ((dp, de), &d) in d_products[inside].iter_mut().zip(d_end).zip(&*d_scores) {
-                            *dp += d;
-                            *de += d;
-                        }
+                        part.start[at(row)] += real::sum(&sums);
                     }
+                },
+            );
+            for (p, place, product) in kept {
+                tile.products[place] = product;
+                let end = p.end - tile.column;
+                let score = product + (segment.half_start(k, p.start) + ends[end]);
+                let x = -(d_loss * (-score - positive).exp());
+                d[place] += x;
+                if let Some(d_end) = &mut d_end {
+                    d_end[end] += x;
+                    part.start[at(p.start)] += x;
                 }
-            },
-        );
-        let (m, n) = (rows.len(), columns.len());
-        let d_query = &mut gradient.query[rows.start * key_size..rows.end * key_size];
-        let by_row = View::row_major(&d_products, n);
-        matmul(m, key_size, n, by_row, group.key(&columns), d_query, false);
-        let d_key = &mut gradient.key[columns.start * key_size..columns.end * key_size];
-        let by_column = View::transposed(&d_products, n);
-        matmul(n, key_size, m, by_column, group.query(&rows), d_key, true);
+            }
+        }
+        segment.products_backward(tile, &mut d, &mut part.query, &mut part.key);
     });
-    gradient
+    part
 }
 
-impl<T: Real> Gradient<T> {
-    /// Copies into the parts of one sequence: `d_qk` `[L, G, 2, K]`, `d_start` and `d_end` `[L, S]`.
-    fn write(
+impl<T: Real> Part<T> {
+    /// Adds to the gradients of one sequence: `d_qk` `[L, G, 2, K]`, `d_start` and `d_end` `[L, S]`.
+    fn add(
         &self,
         scores: &SpanScore,
         group: usize,
@@ -242,22 +286,31 @@ impl<T: Real> Gradient<T> {
         d_start: Option<&mut [T]>,
         d_end: Option<&mut [T]>,
     ) {
-        let (key_size, scale, half) = (scores.key_size, T::from_f64(scores.scale), T::from_f64(0.5));
-        for (t, d_token) in d_qk.chunks_exact_mut(scores.token_width().max(1)).enumerate() {
-            let d_token = &mut d_token[group * 2 * key_size..(group + 1) * 2 * key_size];
-            let of_token = t * key_size..(t + 1) * key_size;
-            let of_token = self.query[of_token.clone()].iter().chain(&self.key[of_token]);
-            for (d, &x) in d_token.iter_mut().zip(of_token) {
-                *d = scale * x;
-            }
-        }
+        let (size, token_width) = (scores.key_size, scores.token_width());
+        let (scale, half) = (T::from_f64(scores.scale), T::from_f64(0.5));
+        let width = size.next_multiple_of(LANE).max(1);
+        cpu::simd(
+            #[inline(always)]
+            || {
+                for (t, d) in self.rows.clone().zip(self.query.chunks_exact(width)) {
+                    let to = &mut d_qk[t * token_width + group * 2 * size..][..size];
+                    to.iter_mut().zip(d).for_each(|(to, &d)| *to = scale * d);
+                }
+                for (t, d) in self.columns.clone().zip(self.key.chunks_exact(width)) {
+                    let to = &mut d_qk[t * token_width + (group * 2 + 1) * size..][..size];
+                    to.iter_mut().zip(d).for_each(|(to, &d)| *to += d);
+                }
+            },
+        );
         let types = scores.types_of_a_group();
-        for (d_bias, values) in [(d_start, &self.start), (d_end, &self.end)] {
+        for (d_bias, values, tokens) in
+            [(d_start, &self.start, &self.rows), (d_end, &self.end, &self.columns)]
+        {
             let Some(d_bias) = d_bias else { continue };
-            let length = d_bias.len() / scores.types;
-            for (t, d_token) in d_bias.chunks_exact_mut(scores.types).enumerate() {
-                for k in 0..types {
-                    d_token[group * types + k] = half * values[k * length + t];
+            for k in 0..types {
+                let values = &values[k * (values.len() / types)..];
+                for (t, &x) in tokens.clone().zip(values) {
+                    d_bias[t * scores.types + group * types + k] += half * x;
                 }
             }
         }

@@ -144,6 +144,7 @@ impl EfficientGlobalPointer {
                 scale: 1.0 / (key_size as f64).sqrt(),
                 triangular: config.triangular,
                 max_width: config.max_span_width,
+                rotation: None,
             },
             config: config.clone(),
         })
@@ -169,11 +170,9 @@ impl EfficientGlobalPointer {
             Layout::Halves => (x, part(0)?, part(1)?),
         };
         let qk = qk.reshape(&[tokens, 1, 2, size])?;
-        let qk = match &self.rotation {
-            Some(rotation) => rotation.apply(&qk, batch)?,
-            None => qk,
-        };
-        Ok(Projected { qk, bias: Some((start, end)), rule: &self.rule, batch })
+        let rotation = self.rotation.as_ref().map(|r| r.table(batch.longest()));
+        let rule = SpanScores { rotation, ..self.rule.clone() };
+        Ok(Projected { qk, bias: Some((start, end)), rule, batch })
     }
 
     /// The loss of a batch; `gold[b]` are the spans of sequence `b`, in any order. A span that is

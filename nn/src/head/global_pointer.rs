@@ -72,6 +72,7 @@ impl GlobalPointer {
                 scale: 1.0 / (key_size as f64).sqrt(),
                 triangular,
                 max_width: max_span_width,
+                rotation: None,
             },
             key_size,
             reduction,
@@ -86,11 +87,9 @@ impl GlobalPointer {
     ) -> Result<Projected<'a>> {
         let x = self.dense.forward(ctx, hidden)?; // [T, S 2K]
         let qk = x.reshape(&[x.shape()[0], self.rule.types, 2, self.key_size])?;
-        let qk = match &self.rotation {
-            Some(rotation) => rotation.apply(&qk, batch)?,
-            None => qk,
-        };
-        Ok(Projected { qk, bias: None, rule: &self.rule, batch })
+        let rotation = self.rotation.as_ref().map(|r| r.table(batch.longest()));
+        let rule = SpanScores { rotation, ..self.rule.clone() };
+        Ok(Projected { qk, bias: None, rule, batch })
     }
 
     /// The loss of a batch; `gold[b]` are the spans of sequence `b`, in any order. A span that is

@@ -26,11 +26,11 @@ pub enum Reduction {
 
 /// Queries, keys and biases of a batch.
 pub(super) struct Projected<'a> {
-    /// `[T, G, 2, K]`: G = types, or 1 shared by all types.
+    /// `[T, G, 2, K]`: G = types, or 1 shared by all types; the rule turns them.
     pub(super) qk: Tensor,
     /// Added to starts and ends, `[T, S]` each.
     pub(super) bias: Option<(Tensor, Tensor)>,
-    pub(super) rule: &'a SpanScores,
+    pub(super) rule: SpanScores,
     pub(super) batch: &'a Packed,
 }
 
@@ -40,7 +40,7 @@ impl Projected<'_> {
     }
 
     pub(super) fn loss(&self, gold: &[Vec<Span>], reduction: Reduction) -> Result<Tensor> {
-        let rows = span_zlpr(&self.qk, self.bias(), self.rule, gold, self.batch)?; // [B, S]
+        let rows = span_zlpr(&self.qk, self.bias(), &self.rule, gold, self.batch)?; // [B, S]
         let count = match reduction {
             Reduction::Mean => rows.elements(),
             Reduction::SumOverTypes => self.batch.sequences(),
@@ -58,7 +58,7 @@ impl Projected<'_> {
         }
         let bias = self.bias.as_ref().map(|(start, end)| (start.detach(), end.detach()));
         let bias = bias.as_ref().map(|(start, end)| (start, end));
-        let mut found = decode_spans(&self.qk.detach(), bias, self.rule, threshold, self.batch)?;
+        let mut found = decode_spans(&self.qk.detach(), bias, &self.rule, threshold, self.batch)?;
         for (b, spans) in found.iter_mut().enumerate() {
             let special = &special[self.batch.range(b)];
             spans.retain(|s| !special[s.span.start] && !special[s.span.end]);
@@ -69,7 +69,7 @@ impl Projected<'_> {
     pub(super) fn scores(&self, sequence: usize) -> Result<Tensor> {
         let bias = self.bias.as_ref().map(|(start, end)| (start.detach(), end.detach()));
         let bias = bias.as_ref().map(|(start, end)| (start, end));
-        Ok(dense_span_scores(&self.qk.detach(), bias, self.rule, self.batch, sequence)?)
+        Ok(dense_span_scores(&self.qk.detach(), bias, &self.rule, self.batch, sequence)?)
     }
 }
 

@@ -5,11 +5,14 @@
 //! Gradient:    fused, scores are recomputed.  Cost O(sum of L^2 G K), memory O(T)
 //! Reference:   GlobalPointer, 2021; ZLPR, 2022.       Vectors: globalpointer.json
 
+use std::any::Any;
 use std::sync::Arc;
 
+use bert4rs_kernels::rotary::Table;
 use bert4rs_kernels::span_score as kernel;
 pub use bert4rs_kernels::span_score::Span;
 
+use crate::buffer::unset;
 use crate::storage::{Storage, float};
 use crate::{Error, Packed, Result, Tensor};
 
@@ -24,6 +27,40 @@ pub struct SpanScores {
     pub triangular: bool,
     /// Only pairs with end - start below this.
     pub max_width: Option<usize>,
+    /// Turns queries and keys by their position before they meet.
+    pub rotation: Option<SpanRotation>,
+}
+
+/// Rotary positions of queries and keys, neighbouring channels in pairs; cheap to clone.
+#[derive(Clone, Debug)]
+pub struct SpanRotation {
+    single: Arc<Table<f32>>,
+    double: Arc<Table<f64>>,
+    positions: usize,
+    size: usize,
+}
+
+impl SpanRotation {
+    /// For positions `0..positions` of queries and keys with two channels per frequency.
+    pub fn new(frequencies: &[f64], positions: usize) -> Self {
+        Self {
+            single: Arc::new(Table::new(frequencies, positions, 1.0)),
+            double: Arc::new(Table::new(frequencies, positions, 1.0)),
+            positions,
+            size: 2 * frequencies.len(),
+        }
+    }
+
+    /// The number of positions it holds.
+    pub fn positions(&self) -> usize {
+        self.positions
+    }
+
+    /// The table of one float type.
+    fn table<T: 'static>(&self) -> Option<&Table<T>> {
+        let (single, double): (&dyn Any, &dyn Any) = (&*self.single, &*self.double);
+        single.downcast_ref().or_else(|| double.downcast_ref())
+    }
 }
 
 impl SpanScores {
@@ -48,6 +85,19 @@ impl SpanScores {
                     self.types,
                     bias.map(|b| b.0.shape()),
                     batch.tokens()
+                ),
+            );
+        }
+        if let Some(rotation) = &self.rotation
+            && (rotation.size != size || rotation.positions < batch.longest())
+        {
+            return Error::shape(
+                op,
+                format!(
+                    "a rotation of {} positions and {} channels for {} tokens and keys of {size}",
+                    rotation.positions,
+                    rotation.size,
+                    batch.longest()
                 ),
             );
         }
@@ -76,11 +126,15 @@ impl SpanScores {
     }
 }
 
-macro_rules! bias {
-    ($T:ident, $bias:expr) => {
-        match $bias {
-            Some((s, e)) => Some(kernel::Bias { start: s.values::<$T>()?, end: e.values::<$T>()? }),
-            None => None,
+macro_rules! inputs {
+    ($T:ident, $scores:expr, $qk:expr, $bias:expr) => {
+        kernel::Inputs {
+            qk: $qk.values::<$T>()?,
+            bias: match $bias {
+                Some((s, e)) => Some(kernel::Bias { start: s.values::<$T>()?, end: e.values::<$T>()? }),
+                None => None,
+            },
+            rotation: $scores.rotation.as_ref().and_then(SpanRotation::table::<$T>),
         }
     };
 }
@@ -115,8 +169,8 @@ pub fn span_zlpr(
     let positives = Arc::new(sorted);
     let rows = batch.sequences() * scores.types;
     let (loss, normalisers) = float!("span_zlpr", qk, T => {
-        let (mut loss, mut normalisers) = (vec![T::default(); rows], vec![T::default(); rows * 2]);
-        kernel::zlpr_forward(&scores.kernel(batch, groups, size), qk.values::<T>()?, bias!(T, bias), &positives, &mut loss, &mut normalisers);
+        let (mut loss, mut normalisers) = (unset::<T>(rows), unset::<T>(rows * 2));
+        kernel::zlpr_forward(&scores.kernel(batch, groups, size), inputs!(T, scores, qk, bias), &positives, &mut loss, &mut normalisers);
         Ok::<_, Error>((Storage::from(loss), Storage::from(normalisers)))
     })?;
     let normalisers = Tensor::constant(normalisers, vec![rows, 2]);
@@ -130,12 +184,12 @@ pub fn span_zlpr(
         let qk = &step.inputs[0];
         let bias = step.inputs.get(1).zip(step.inputs.get(2));
         float!("span_zlpr", qk, T => {
-            let mut d_qk = vec![T::default(); qk.elements()];
+            let mut d_qk = unset::<T>(qk.elements());
             let bias_size = bias.map_or(0, |(s, _)| s.elements());
-            let (mut d_start, mut d_end) = (vec![T::default(); bias_size], vec![T::default(); bias_size]);
+            let (mut d_start, mut d_end) = (unset::<T>(bias_size), unset::<T>(bias_size));
             let d_bias = if bias.is_some() { Some((&mut d_start[..], &mut d_end[..])) } else { None };
             kernel::zlpr_backward(
-                &scores.kernel(&batch, groups, size), qk.values::<T>()?, bias!(T, bias), &positives,
+                &scores.kernel(&batch, groups, size), inputs!(T, scores, qk, bias), &positives,
                 normalisers.values()?, step.grad.values()?, &mut d_qk, d_bias,
             );
             let mut grads = vec![Some(Tensor::constant(Storage::from(d_qk), qk.shape().to_vec()))];
@@ -173,7 +227,7 @@ pub fn decode_spans(
     let (groups, size) = scores.check("decode_spans", qk, bias, batch)?;
     float!("decode_spans", qk, T => {
         use bert4rs_kernels::Real;
-        let found = kernel::decode(&scores.kernel(batch, groups, size), qk.values::<T>()?, bias!(T, bias), T::from_f64(threshold));
+        let found = kernel::decode(&scores.kernel(batch, groups, size), inputs!(T, scores, qk, bias), T::from_f64(threshold));
         let convert = |s: kernel::ScoredSpan<T>| ScoredSpan { span: s.span, score: s.score.to_f64() };
         Ok(found.into_iter().map(|spans| spans.into_iter().map(convert).collect()).collect())
     })
@@ -195,7 +249,7 @@ pub fn dense_span_scores(
     }
     let n = batch.length(sequence);
     let storage = float!("dense_span_scores", qk, T => {
-        Ok::<_, Error>(Storage::from(kernel::dense(&scores.kernel(batch, groups, size), qk.values::<T>()?, bias!(T, bias), sequence)))
+        Ok::<_, Error>(Storage::from(kernel::dense(&scores.kernel(batch, groups, size), inputs!(T, scores, qk, bias), sequence)))
     })?;
     Ok(Tensor::constant(storage, vec![scores.types, n, n]))
 }

@@ -1,5 +1,7 @@
+use super::super::dense;
 use super::super::tests::{Batch, KEY, TYPES, candidates, noise, score, shapes};
 use super::*;
+use crate::rotary::Table;
 
 /// Every seventh candidate is a positive.
 fn some_positives(scores: &SpanScore) -> Vec<Vec<Span>> {
@@ -15,7 +17,7 @@ fn forward<T: Real>(
 ) -> (Vec<T>, Vec<T>) {
     let rows = s.sequences() * s.types;
     let (mut loss, mut normalisers) = (vec![T::ONE; rows], vec![T::ONE; 2 * rows]);
-    zlpr_forward(s, &batch.qk, biased.then(|| batch.bias()), positives, &mut loss, &mut normalisers);
+    zlpr_forward(s, batch.inputs(biased), positives, &mut loss, &mut normalisers);
     (loss, normalisers)
 }
 
@@ -31,8 +33,7 @@ fn backward<T: Real>(
     let mut d = [&batch.qk, &batch.start, &batch.end].map(|x| vec![T::ONE; x.len()]);
     let [d_qk, d_start, d_end] = &mut d;
     let d_bias = biased.then_some((&mut d_start[..], &mut d_end[..]));
-    let bias = biased.then(|| batch.bias());
-    zlpr_backward(s, &batch.qk, bias, positives, &normalisers, d_loss, d_qk, d_bias);
+    zlpr_backward(s, batch.inputs(biased), positives, &normalisers, d_loss, d_qk, d_bias);
     d
 }
 
@@ -92,6 +93,38 @@ fn gradient_is_that_of_finite_differences() {
                 }
             }
         }
+    }
+}
+
+#[test]
+fn turning_inside_is_turning_before() {
+    let frequencies = [1.0, 0.1];
+    for groups in [1, TYPES] {
+        let batch = Batch::<f64>::new(&[70, 0, 130], groups, 1.0);
+        let scores = batch.scores(groups, true, Some(90));
+        let positives = some_positives(&scores);
+        let table = Table::new(&frequencies, 130, 1.0);
+        let positions: Vec<usize> = (0..70).chain(0..130).collect();
+        let turn = |x: &mut [f64], back| {
+            rotate(x, groups * 2, KEY, KEY, &table, &positions, Layout::Interleaved, back);
+        };
+        let mut turned = Batch { offsets: vec![], qk: batch.qk.clone(), ..Batch::new(&[200], groups, 1.0) };
+        (turned.start, turned.end) = (batch.start.clone(), batch.end.clone());
+        turn(&mut turned.qk, false);
+        let d_loss = noise::<f64>(9, 3 * TYPES, 1.0);
+        let (want, _) = forward(&scores, &turned, true, &positives);
+        let mut d = backward(&scores, &turned, true, &positives, &d_loss);
+        turn(&mut d[0], true);
+
+        let inputs = Inputs { rotation: Some(&table), ..batch.inputs(true) };
+        let (mut loss, mut normalisers) = (vec![1.0; 3 * TYPES], vec![1.0; 6 * TYPES]);
+        zlpr_forward(&scores, inputs, &positives, &mut loss, &mut normalisers);
+        let mut got = [&batch.qk, &batch.start, &batch.end].map(|x| vec![1.0; x.len()]);
+        let [d_qk, d_start, d_end] = &mut got;
+        zlpr_backward(&scores, inputs, &positives, &normalisers, &d_loss, d_qk, Some((d_start, d_end)));
+        let close = |x: &[f64], y: &[f64]| x.iter().zip(y).all(|(x, y)| (x - y).abs() < 1e-12);
+        assert!(close(&loss, &want) && close(&got.concat(), &d.concat()));
+        assert_eq!(dense(&scores, inputs, 2), dense(&scores, turned.inputs(true), 2));
     }
 }
 
