@@ -1,11 +1,9 @@
 //! Gradient and marginals of the CRF.
-//!
-//! Backwards, P(y_t = i) = sum over j of P(y_(t+1) = j) P(y_t = i | y_(t+1) = j, text up to t), and the
-//! conditional is a softmax over i of alpha_t[i] + g[i, j]: no beta recursion, nothing that grows.
 
-use super::{Crf, Step, add_end, finite, forward_sequence};
+use super::scaled::{Chain, Matrix};
+use super::{Crf, MIN_SEQUENCES, log_space};
+use crate::Real;
 use crate::unfold::by_sequence;
-use crate::{Real, cpu, real};
 use rayon::prelude::*;
 
 /// Partial sums of the gradient of the transitions: a number that does not depend on the threads.
@@ -17,7 +15,6 @@ pub fn backward<T: Real>(
     crf: &Crf<T>,
     emissions: &[T],
     labels: &[usize],
-    alpha: &[T],
     d_loss: &[T],
     d_emissions: &mut [T],
     d_transitions: &mut [T],
@@ -26,24 +23,29 @@ pub fn backward<T: Real>(
     let tags = crf.tags;
     crf.check(emissions);
     crf.check_labels(labels);
-    assert_eq!(alpha.len(), emissions.len(), "alpha is [T, C]");
     assert_eq!(d_loss.len() + 1, crf.offsets.len().max(1), "d_loss is [B]");
     assert_eq!(d_emissions.len(), emissions.len(), "d_emissions are [T, C]");
     assert_eq!(d_transitions.len(), tags * tags, "d_transitions are [C, C]");
-    let inputs = crf.sequences(alpha, tags).into_iter().zip(crf.sequences(labels, 1));
+    let inputs = crf.sequences(emissions, tags).into_iter().zip(crf.sequences(labels, 1));
     let outputs = by_sequence(crf.offsets, tags, d_emissions).into_iter().zip(d_loss);
     let mut sequences: Vec<_> = inputs.zip(outputs).collect();
+    let matrix = Matrix::new(crf);
     let of_a_part = sequences.len().div_ceil(PARTS).max(1);
     let parts: Vec<Vec<T>> = sequences
         .par_chunks_mut(of_a_part)
         .map(|part| {
             let mut d_transitions = vec![T::ZERO; tags * tags];
-            let mut scratch = Scratch::new(tags);
-            for ((alpha, labels), (d_emissions, d_loss)) in part {
-                let pairs = Some((&mut d_transitions[..], **d_loss));
-                backward_sequence(crf, alpha, d_emissions, pairs, &mut scratch);
+            let mut pairs = matrix.pairs();
+            for ((emissions, labels), (d_emissions, d_loss)) in part {
+                match Chain::new(crf, &matrix, emissions) {
+                    Some(chain) => chain.marginals(**d_loss, d_emissions, Some(&mut pairs)),
+                    None => {
+                        log_space::marginals(crf, emissions, **d_loss, d_emissions, Some(&mut d_transitions));
+                    }
+                }
                 less_labels(labels, **d_loss, d_emissions, &mut d_transitions);
             }
+            matrix.add_pairs(&pairs, &mut d_transitions);
             d_transitions
         })
         .collect();
@@ -69,75 +71,13 @@ pub fn marginals<T: Real>(crf: &Crf<T>, emissions: &[T], out: &mut [T]) {
     assert_eq!(out.len(), emissions.len(), "out is [T, C]");
     let outputs = by_sequence(crf.offsets, crf.tags, out);
     let sequences: Vec<_> = crf.sequences(emissions, crf.tags).into_iter().zip(outputs).collect();
-    sequences.into_par_iter().for_each(|(emissions, out)| {
-        let mut alpha = vec![T::ZERO; emissions.len()];
-        forward_sequence(crf, emissions, &mut alpha);
-        backward_sequence(crf, &alpha, out, None, &mut Scratch::new(crf.tags));
+    let matrix = Matrix::new(crf);
+    sequences.into_par_iter().with_min_len(MIN_SEQUENCES).for_each(|(emissions, out)| {
+        match Chain::new(crf, &matrix, emissions) {
+            Some(chain) => chain.marginals(T::ONE, out, None),
+            None => log_space::marginals(crf, emissions, T::ONE, out, None),
+        }
     });
-}
-
-struct Scratch<T> {
-    step: Step<T>,
-    /// `[C, C]`
-    terms: Vec<T>,
-    /// `[C]`
-    ratio: Vec<T>,
-}
-
-impl<T: Real> Scratch<T> {
-    fn new(tags: usize) -> Self {
-        Self { step: Step::new(tags), terms: vec![T::ZERO; tags * tags], ratio: vec![T::ZERO; tags] }
-    }
-}
-
-/// The marginals `[L, C]` of one sequence. With `pairs` = (sum `[C, C]`, weight), the weighted marginals
-/// of neighbouring tags are added to the sum, and the output is weighted, too.
-fn backward_sequence<T: Real>(
-    crf: &Crf<T>,
-    alpha: &[T],
-    out: &mut [T],
-    mut pairs: Option<(&mut [T], T)>,
-    scratch: &mut Scratch<T>,
-) {
-    let tags = crf.tags;
-    if alpha.is_empty() {
-        return;
-    }
-    let last = alpha.len() - tags;
-    let weight = pairs.as_ref().map_or(T::ONE, |p| p.1);
-    let Scratch { step, terms, ratio } = scratch;
-    cpu::simd(
-        #[inline(always)]
-        || {
-            let row = &mut out[last..];
-            row.copy_from_slice(&alpha[last..]);
-            add_end(crf, row);
-            let max = finite(real::max(row));
-            row.iter_mut().for_each(|p| *p = (*p - max).exp());
-            let sum = real::sum(row);
-            row.iter_mut().for_each(|p| *p = weight * over(*p, sum));
-            for t in (0..last / tags).rev() {
-                let (before, after) = out.split_at_mut((t + 1) * tags);
-                step.terms(&alpha[t * tags..(t + 1) * tags], crf.transitions, terms);
-                for ((r, &p), &sum) in ratio.iter_mut().zip(&after[..tags]).zip(&step.sum) {
-                    *r = over(p, sum);
-                }
-                for (p, terms) in before[t * tags..].iter_mut().zip(terms.chunks_exact_mut(tags)) {
-                    terms.iter_mut().zip(&*ratio).for_each(|(x, &r)| *x *= r);
-                    *p = real::sum(terms);
-                }
-                if let Some((pairs, _)) = &mut pairs {
-                    pairs.iter_mut().zip(&*terms).for_each(|(sum, &x)| *sum += x);
-                }
-            }
-        },
-    );
-}
-
-/// `x / sum`; 0 where nothing is possible.
-#[inline(always)]
-fn over<T: Real>(x: T, sum: T) -> T {
-    if sum == T::ZERO { T::ZERO } else { x / sum }
 }
 
 /// Subtracts what the true labels contribute.

@@ -6,6 +6,7 @@
 
 use bert4rs_kernels::crf as kernel;
 
+use crate::buffer::unset;
 use crate::storage::{Storage, float};
 use crate::{Error, Packed, Result, Tensor};
 
@@ -76,17 +77,16 @@ pub fn crf_loss(
     if let Some((t, label)) = labels.iter().enumerate().find(|(_, l)| **l >= tags) {
         return Error::value("crf_loss", format!("label {label} at token {t} of {tags} tags"));
     }
-    let (loss, alpha) = float!("crf_loss", emissions, T => {
-        let (mut loss, mut alpha) = (vec![T::default(); batch.sequences()], vec![T::default(); emissions.elements()]);
+    let loss = float!("crf_loss", emissions, T => {
+        let mut loss = unset::<T>(batch.sequences());
         with_kernel!(T, batch, tags, transitions.between, transitions.ends, crf => {
-            kernel::forward(&crf, emissions.values::<T>()?, labels, &mut loss, &mut alpha);
+            kernel::forward(&crf, emissions.values::<T>()?, labels, &mut loss);
         });
         if let Some(b) = loss.iter().position(|l| !l.is_finite()) {
             return Error::value("crf_loss", format!("the gold labels of sequence {b} are forbidden by the transitions, or its scores are not finite"));
         }
-        Ok::<_, Error>((Storage::from(loss), Storage::from(alpha)))
+        Ok::<_, Error>(Storage::from(loss))
     })?;
-    let alpha = Tensor::constant(alpha, emissions.shape().to_vec());
     let mut inputs = vec![emissions, transitions.between];
     if let Some((start, end)) = transitions.ends {
         inputs.extend([start, end]);
@@ -97,11 +97,11 @@ pub fn crf_loss(
         let emissions = &step.inputs[0];
         let ends = step.inputs.get(2).zip(step.inputs.get(3));
         float!("crf_loss", emissions, T => {
-            let mut d_f = vec![T::default(); emissions.elements()];
-            let (mut d_g, mut d_s, mut d_e) = (vec![T::default(); tags * tags], vec![T::default(); tags], vec![T::default(); tags]);
+            let mut d_f = unset::<T>(emissions.elements());
+            let (mut d_g, mut d_s, mut d_e) = (unset::<T>(tags * tags), unset::<T>(tags), unset::<T>(tags));
             with_kernel!(T, batch, tags, step.inputs[1], ends, crf => {
                 let d_ends = if ends.is_some() { Some((&mut d_s[..], &mut d_e[..])) } else { None };
-                kernel::backward(&crf, emissions.values::<T>()?, &labels, alpha.values()?, step.grad.values()?, &mut d_f, &mut d_g, d_ends);
+                kernel::backward(&crf, emissions.values::<T>()?, &labels, step.grad.values()?, &mut d_f, &mut d_g, d_ends);
             });
             let mut grads = vec![
                 Some(Tensor::constant(Storage::from(d_f), emissions.shape().to_vec())),
@@ -120,7 +120,7 @@ pub fn crf_marginals(emissions: &Tensor, transitions: Transitions, batch: &Packe
     transitions.refuse_gradient("crf_marginals", emissions)?;
     let tags = transitions.check("crf_marginals", emissions, batch)?;
     let storage = float!("crf_marginals", emissions, T => {
-        let mut out = vec![T::default(); emissions.elements()];
+        let mut out = unset::<T>(emissions.elements());
         with_kernel!(T, batch, tags, transitions.between, transitions.ends, crf => {
             kernel::marginals(&crf, emissions.values::<T>()?, &mut out);
         });
