@@ -2,8 +2,9 @@
 
 mod toy;
 
-use bert4rs_tasks::ner::{OverflowKind, PredictOptions};
+use bert4rs_tasks::ner::{self, OverflowKind, PredictOptions};
 use bert4rs_tensor::Rng;
+use bert4rs_train::Silent;
 use toy::train;
 
 #[test]
@@ -29,6 +30,20 @@ fn spans_find_nested_entities_that_tags_cannot_express() {
     let (report, _) = train(other.path(), true, &["head.decoder=crf"]);
     let crf = report.evaluation.scores.total.f1();
     assert!(crf < pointer - 0.1, "CRF {crf}, GlobalPointer {pointer}");
+}
+
+#[test]
+fn a_limit_of_width_keeps_what_fits_and_refuses_wider_training_entities() {
+    let dir = tempfile::tempdir().unwrap();
+    let narrow = toy::config(dir.path(), false, &["head.max_span_width=2"]);
+    let error = ner::train(&narrow, false, &mut Silent).unwrap_err().to_string();
+    assert!(error.contains("max_span_width = 2, but "), "{error}");
+    assert!(error.contains("the widest has 3 tokens: set max_span_width = 3"), "{error}");
+    let dir = tempfile::tempdir().unwrap();
+    let (report, _) = train(dir.path(), false, &["head.max_span_width=3"]);
+    assert_eq!(report.lost_entities, 0);
+    let f1 = report.evaluation.scores.total.f1();
+    assert!(f1 > 0.9, "F1 {f1}");
 }
 
 #[test]

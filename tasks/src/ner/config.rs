@@ -168,6 +168,14 @@ impl HeadConfig {
         Ok(())
     }
 
+    /// The tokens an entity may have: `max_span_width` where the head has it.
+    pub(super) fn span_limit(&self) -> Option<usize> {
+        match self.decoder {
+            Decoder::GlobalPointer | Decoder::EfficientGlobalPointer => self.max_span_width,
+            Decoder::Crf | Decoder::Memm | Decoder::Softmax => None,
+        }
+    }
+
     /// The head's own settings for so many entity types.
     pub(super) fn settings(&self, types: usize) -> HeadSettings {
         let tag = |kind| {

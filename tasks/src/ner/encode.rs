@@ -74,14 +74,24 @@ pub(super) fn with_special(
     }
 }
 
-/// The pieces of an annotated text, and how many of its entities no token span can express (their
-/// border lies inside a token, they lie in no single piece, or the head has no place for them).
-pub(super) fn pieces(model: &NerModel, example: &Example) -> Result<(Vec<Piece>, usize)> {
+/// Entities that training cannot see.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Lost {
+    /// No token span can express them (their border lies inside a token, they lie in no single piece),
+    /// or the head has no place for them.
+    pub(super) entities: usize,
+    /// Those that are wider than `max_span_width`, and the tokens of the widest.
+    pub(super) too_wide: usize,
+    pub(super) widest: usize,
+}
+
+/// The pieces of an annotated text, and which of its entities are lost.
+pub(super) fn pieces(model: &NerModel, example: &Example) -> Result<(Vec<Piece>, Lost)> {
     let (tokenizer, labels, special_tokens) = (&model.tokenizer, model.labels(), model.special_tokens);
     let room = room(&model.task, special_tokens);
     let reading = read(tokenizer, &example.text, &model.task, room)?;
     let mut spans = Vec::with_capacity(example.entities.len());
-    let mut lost = 0;
+    let mut lost = Lost::default();
     for entity in &example.entities {
         let kind = labels
             .iter()
@@ -89,11 +99,11 @@ pub(super) fn pieces(model: &NerModel, example: &Example) -> Result<(Vec<Piece>,
             .ok_or_else(|| unknown_label(&entity.label, labels))?;
         match reading.encoding.spans.chars_to_tokens(entity.start, entity.end) {
             Some((start, end)) => spans.push(Span { kind, start, end }),
-            None => lost += 1,
+            None => lost.entities += 1,
         }
     }
     if !model.head_config.decoder.is_nested() {
-        lost += keep_outermost(&mut spans);
+        lost.entities += keep_outermost(&mut spans);
     }
     let mut seen = vec![false; spans.len()];
     let mut out = Vec::with_capacity(reading.ranges().len());
@@ -115,7 +125,13 @@ pub(super) fn pieces(model: &NerModel, example: &Example) -> Result<(Vec<Piece>,
         gold.dedup();
         out.push(Piece { ids, special, gold });
     }
-    lost += seen.iter().filter(|s| !**s).count();
+    lost.entities += seen.iter().filter(|s| !**s).count();
+    let width = |s: &Span| s.end - s.start + 1;
+    let limit = model.head_config.span_limit().unwrap_or(usize::MAX);
+    for span in spans.iter().filter(|s| width(s) > limit) {
+        lost.too_wide += 1;
+        lost.widest = lost.widest.max(width(span));
+    }
     Ok((out, lost))
 }
 

@@ -7,7 +7,7 @@ use bert4rs_text::Example;
 use bert4rs_train::Watch;
 
 use super::build::build;
-use super::encode::{self, Piece};
+use super::encode::{self, Lost, Piece};
 use super::objective::NerObjective;
 use super::{Evaluation, NerModel, PredictOptions, evaluate};
 use crate::config::RunConfig;
@@ -93,17 +93,30 @@ fn check_labels(model: &NerModel, examples: &[Example], path: &Path) -> Result<(
 }
 
 fn pieces(model: &NerModel, examples: &[Example], path: &Path) -> Result<(Vec<Piece>, usize)> {
-    let (mut pieces, mut lost) = (Vec::new(), 0);
+    let (mut pieces, mut lost) = (Vec::new(), Lost::default());
     for (i, example) in examples.iter().enumerate() {
         let (some, missing) = encode::pieces(model, example).map_err(|e| in_example(path, i, e))?;
         pieces.extend(some);
-        lost += missing;
+        lost.entities += missing.entities;
+        lost.too_wide += missing.too_wide;
+        lost.widest = lost.widest.max(missing.widest);
+    }
+    if let (Some(limit), 1..) = (model.head_config.span_limit(), lost.too_wide) {
+        return Err(Error::Config(format!(
+            "[head]: max_span_width = {limit}, but {} of {} entities in {} are wider; the widest has {} tokens: \
+             set max_span_width = {} or leave it out",
+            lost.too_wide,
+            examples.iter().map(|e| e.entities.len()).sum::<usize>(),
+            path.display(),
+            lost.widest,
+            lost.widest
+        )));
     }
     if pieces.is_empty() {
         let message = "no text has a token; is this the right file?";
         return Err(Error::file(path, message));
     }
-    Ok((pieces, lost))
+    Ok((pieces, lost.entities))
 }
 
 fn in_example(path: &Path, index: usize, error: Error) -> Error {
