@@ -1,6 +1,6 @@
 """The linear-chain CRF of the package `pytorch-crf`: the peer of `crf_rate`.
 
-    python benches/peers/crf.py [--tags 20] [--threads 2] [--rounds 30]
+    python -P benches/peers/crf.py [--tags 20] [--threads 2] [--rounds 30]
 
 Loss with the gradients of emissions and transitions, and Viterbi decoding, of 32 padded sequences with
 the lengths of crf_rate and the same numbers.

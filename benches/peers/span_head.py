@@ -1,6 +1,6 @@
 """A plain GlobalPointer head in PyTorch: the peer of `span_head_rate`.
 
-    python benches/peers/span_head.py [--length 256] [--batch 8] [--types 10] [--threads 2] [--rounds 5]
+    python -P benches/peers/span_head.py [--length 256] [--batch 8] [--types 10] [--threads 2] [--rounds 5]
 
 Linear, rotary positions, every score of every type at once in [B, S, L, L] with padding and the lower
 triangle masked, ZLPR loss, and the gradients of the hidden states and of the weights. It prints one
