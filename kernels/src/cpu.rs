@@ -6,8 +6,8 @@
 
 use std::sync::OnceLock;
 
-/// A family of code paths.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A family of code paths, the better one the greater.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Path {
     /// Baseline code of the target.
     Portable,
@@ -18,24 +18,40 @@ pub enum Path {
 }
 
 impl Path {
-    /// The best path of this machine; always `Portable` with the feature `portable`.
+    /// The path that everything runs on: the best of this machine, or the one that the environment
+    /// variable `BERT4RS_CPU` names (`portable`, `avx2`, `avx512`).
+    ///
+    /// # Panics
+    /// When the variable names something else, or what this machine does not have.
     pub fn detect() -> Self {
         static PATH: OnceLock<Path> = OnceLock::new();
         *PATH.get_or_init(|| {
-            if cfg!(feature = "portable") {
-                return Path::Portable;
-            }
-            #[cfg(target_arch = "x86_64")]
-            {
-                if pulp::x86::V4::try_new().is_some() {
-                    return Path::Avx512;
-                }
-                if pulp::x86::V3::try_new().is_some() {
-                    return Path::Avx2;
-                }
-            }
-            Path::Portable
+            let best = Self::best();
+            let Ok(name) = std::env::var("BERT4RS_CPU") else { return best };
+            let wanted = match name.as_str() {
+                "" => return best,
+                "portable" => Path::Portable,
+                "avx2" => Path::Avx2,
+                "avx512" => Path::Avx512,
+                _ => panic!("BERT4RS_CPU={name}: expected portable, avx2 or avx512"),
+            };
+            assert!(wanted <= best, "BERT4RS_CPU={name}: this machine has {best:?} at most; unset it");
+            wanted
         })
+    }
+
+    /// The best path of this machine.
+    fn best() -> Self {
+        #[cfg(target_arch = "x86_64")]
+        {
+            if pulp::x86::V4::try_new().is_some() {
+                return Path::Avx512;
+            }
+            if pulp::x86::V3::try_new().is_some() {
+                return Path::Avx2;
+            }
+        }
+        Path::Portable
     }
 }
 
@@ -81,8 +97,9 @@ mod tests {
     }
 
     #[test]
-    #[cfg(feature = "portable")]
-    fn portable_feature_forces_the_portable_path() {
-        assert_eq!(Path::detect(), Path::Portable);
+    fn a_named_path_is_the_path() {
+        let named = std::env::var("BERT4RS_CPU").unwrap_or_default();
+        let path = format!("{:?}", Path::detect()).to_lowercase();
+        assert!(named.is_empty() || named == path, "{named} was asked for, {path} runs");
     }
 }
