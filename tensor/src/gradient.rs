@@ -65,9 +65,28 @@ impl Gradients {
 /// Consumes the loss, so that intermediates are freed during the walk (those the caller still holds
 /// stay). Errors when `loss` is not a scalar or not tracked.
 pub fn backward(loss: Tensor) -> Result<Gradients> {
-    let mut gradients = start(&loss)?;
-    let mut order = topological_order(&loss);
-    drop(loss);
+    let gradients = start(&loss)?;
+    walk(loss, gradients)
+}
+
+/// Gradients of `<y, grad>` for every leaf that `y` depends on; none when it depends on no leaf.
+pub(crate) fn pull_back(y: Tensor, grad: Tensor) -> Result<Gradients> {
+    let mut gradients = Gradients(HashMap::new());
+    gradients.add(&y, grad)?;
+    walk(y, gradients)
+}
+
+/// The leaves that `y` depends on.
+pub(crate) fn leaves(y: &Tensor) -> Vec<Tensor> {
+    let mut all = topological_order(y);
+    all.retain(|x| matches!(x.0.origin, Origin::Leaf));
+    all
+}
+
+/// Passes the gradient of `y` on to the leaves, and lets go of what is between.
+fn walk(y: Tensor, mut gradients: Gradients) -> Result<Gradients> {
+    let mut order = topological_order(&y);
+    drop(y);
     while let Some(y) = order.pop() {
         let Origin::Made(node) = &y.0.origin else { continue };
         let Some(grad) = gradients.take(&y) else { continue };

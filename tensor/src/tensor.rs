@@ -151,6 +151,11 @@ impl Tensor {
         !matches!(self.0.origin, Origin::Constant)
     }
 
+    /// Whether this is the same tensor, and not only one of the same values.
+    pub(crate) fn is(&self, other: &Tensor) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
     /// The extents of the axes.
     pub fn shape(&self) -> &[usize] {
         &self.0.shape

@@ -3,7 +3,8 @@
 //!
 //! Elementary (gradients of any order): arithmetic, reduction, layout, index, matmul, activation,
 //! softmax. Fused (first-order gradients, written by hand): linear, feed forward, normalization, attention,
-//! rotary, cross entropy, span loss, CRF, recurrence, dropout, unfold.
+//! rotary, cross entropy, span loss, CRF, recurrence, dropout, unfold,
+//! recomputation.
 
 pub mod activation;
 pub mod arithmetic;
@@ -19,6 +20,7 @@ pub mod lstm;
 pub mod matmul;
 pub mod normalization;
 pub mod optimizer;
+pub mod recompute;
 pub mod reduce;
 pub mod rotary;
 pub mod softmax;
