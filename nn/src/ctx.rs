@@ -5,19 +5,31 @@ use bert4rs_tensor::{Parameter, Rng, Tensor};
 use crate::Result;
 
 /// Travels through every forward as its first argument.
+#[derive(Clone)]
 pub struct Ctx {
     rng: Option<Rng>,
+    recompute: bool,
 }
 
 impl Ctx {
     /// Training: parameters are tracked and dropout is on.
     pub fn training(rng: Rng) -> Self {
-        Self { rng: Some(rng) }
+        Self { rng: Some(rng), recompute: false }
     }
 
     /// Inference: nothing is tracked, nothing is random.
     pub fn inference() -> Self {
-        Self { rng: None }
+        Self { rng: None, recompute: false }
+    }
+
+    /// The same, with layers that keep their input only and run again in the backward pass.
+    pub fn recomputing(self) -> Self {
+        Self { recompute: true, ..self }
+    }
+
+    /// Whether layers run again in the backward pass.
+    pub fn recomputes(&self) -> bool {
+        self.recompute && self.is_training()
     }
 
     /// Whether this is training.

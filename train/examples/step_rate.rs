@@ -1,6 +1,9 @@
 //! How fast one training step runs: the peer driver's workload (32 sequences of 64 tokens, AdamW, no
 //! dropout, cross entropy on the first token), for
 //! `cargo run --release -p bert4rs-train --example step_rate -- mini|base [threads] [steps]`
+//!
+//! More words: `recompute` (layers run again in the backward pass), `lengths=FILE` (ragged sequences:
+//! one length a line, 32 lines a step). With the environment variable PROFILE set, a table by operation.
 
 use std::path::Path;
 use std::time::Instant;
@@ -35,7 +38,7 @@ impl Objective for Step {
     }
 
     fn loss(&self, ctx: &mut Ctx, batch: &[&Vec<usize>]) -> Result<Tensor, Self::Error> {
-        let packed = Packed::from_lengths(&vec![LENGTH; batch.len()]);
+        let packed = Packed::from_lengths(&batch.iter().map(|ids| ids.len()).collect::<Vec<_>>());
         let ids: Vec<usize> = batch.iter().flat_map(|x| x.iter().copied()).collect();
         let input = EncoderInput { ids: &ids, segments: None, batch: &packed };
         let hidden = self.encoder.forward(ctx, input, &Mask::Full)?;
@@ -92,9 +95,17 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let encoder = Encoder::new(&mut builder, &config)?;
     let init = Init::Normal { deviation: 0.02 };
     let classes = Linear::new(&mut builder.at("head"), config.hidden_size, 2, true, init)?;
+    let lengths = lengths(&arguments, SEQUENCES * steps)?;
     let examples: Vec<Vec<usize>> =
-        (0..SEQUENCES * steps).map(|_| (0..LENGTH).map(|_| 1000 + rng.below(29_000)).collect()).collect();
-    let settings = TrainConfig { epochs: 1, batch_tokens: SEQUENCES * LENGTH, ..TrainConfig::default() };
+        lengths.iter().map(|&n| (0..n).map(|_| 1000 + rng.below(29_000)).collect()).collect();
+    let recompute = arguments.iter().any(|a| a == "recompute");
+    let settings = TrainConfig {
+        epochs: 1,
+        batch_tokens: usize::MAX,
+        batch_size: Some(SEQUENCES),
+        recompute,
+        ..TrainConfig::default()
+    };
     let folder = tempfile::tempdir()?;
     let mut clock = Clock(Instant::now(), Vec::new());
     let step = Step { params, encoder, classes };
@@ -111,11 +122,25 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut times = clock.1.split_off(1); // the first step warms up
     times.sort_by(f64::total_cmp);
     let median = times[times.len() / 2];
-    println!("R train_{name} {:.1}", (SEQUENCES * LENGTH) as f64 / median);
+    let mean_tokens = lengths.iter().sum::<usize>() as f64 / steps as f64;
+    println!("R train_{name} {:.1}", mean_tokens / median);
     if let Some(peak) = peak_memory() {
         println!("R rss_{name} {peak:.0}");
     }
     Ok(())
+}
+
+/// The lengths of `count` sequences, from `lengths=FILE` if it is given.
+fn lengths(arguments: &[String], count: usize) -> Result<Vec<usize>, Box<dyn std::error::Error>> {
+    let Some(path) = arguments.iter().find_map(|a| a.strip_prefix("lengths=")) else {
+        return Ok(vec![LENGTH; count]);
+    };
+    let all = std::fs::read_to_string(path)?;
+    let all = all.split_whitespace().map(str::parse).collect::<Result<Vec<usize>, _>>()?;
+    if all.len() < count {
+        return Err(format!("{path}: {} lengths, expected {count}", all.len()).into());
+    }
+    Ok(all[..count].to_vec())
 }
 
 /// Peak resident memory in MB, where the system says.

@@ -8,7 +8,7 @@ use bert4rs_tensor::op::optimizer::{accumulate, squared_norm};
 use bert4rs_tensor::{Rng, Tensor, backward};
 
 use crate::trained::Trained;
-use crate::{Error, Objective, Result};
+use crate::{Error, Objective, Result, TrainConfig};
 
 /// The gradient of one step.
 pub(crate) struct Gradient {
@@ -37,7 +37,7 @@ pub(crate) fn gradient<O: Objective>(
     objective: &O,
     batches: &[Vec<&O::Example>],
     trained: &[Trained],
-    seed: u64,
+    config: &TrainConfig,
     step: u64,
 ) -> Result<Gradient> {
     let weights: Vec<f64> = batches.iter().map(|b| objective.weight(b)).collect();
@@ -47,7 +47,10 @@ pub(crate) fn gradient<O: Objective>(
     for (i, (batch, weight)) in batches.iter().zip(&weights).enumerate() {
         // Batches without weight (no labelled token, say) share equally: their losses are 0.
         let share = if total > 0.0 { weight / total } else { 1.0 / batches.len() as f64 };
-        let mut ctx = Ctx::training(Rng::new(seed).fork(&format!("step {step} batch {i}")));
+        let mut ctx = Ctx::training(Rng::new(config.seed).fork(&format!("step {step} batch {i}")));
+        if config.recompute {
+            ctx = ctx.recomputing();
+        }
         let loss = objective.loss(&mut ctx, batch);
         let loss = loss.map_err(|e| Error::task(format!("loss of step {step}"), e))?;
         mean_loss += share * loss.item()?;

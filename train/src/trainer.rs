@@ -167,8 +167,7 @@ impl<'a, O: Objective> Run<'a, O> {
         let tokens = batches.iter().flatten().map(|&i| self.lengths[i] as u64).sum();
         let examples: Vec<Vec<&O::Example>> =
             batches.iter().map(|b| b.iter().map(|&i| &self.examples[i]).collect()).collect();
-        let gradient =
-            gradient(self.objective, &examples, &self.trained, self.config.seed, self.state.step + 1)?;
+        let gradient = gradient(self.objective, &examples, &self.trained, self.config, self.state.step + 1)?;
         let factor = self.config.schedule.factor(self.state.step, self.config.warmup(self.steps), self.steps);
         let is_finite = gradient.is_finite();
         if is_finite {

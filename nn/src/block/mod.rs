@@ -11,6 +11,7 @@ mod lstm;
 mod norm;
 pub mod pooling;
 pub mod position;
+mod recompute;
 
 pub use attention::SelfAttention;
 pub use dropout::dropout;
@@ -21,3 +22,4 @@ pub use layer::{Layer, Surroundings};
 pub use linear::Linear;
 pub use lstm::Lstm;
 pub use norm::Norm;
+pub use recompute::forward_recomputed;

@@ -9,7 +9,7 @@ use super::config::EncoderConfig;
 use super::embedding::TokenEmbedding;
 use super::parts::{Norm, Position, WeightInit};
 use crate::block::position::{Rotary, inverse_frequencies};
-use crate::block::{self, Layer, Surroundings};
+use crate::block::{self, Layer, Surroundings, forward_recomputed};
 use crate::{Builder, Ctx, Result};
 
 /// What an encoder reads.
@@ -97,7 +97,11 @@ impl Encoder {
         let mut x = self.embedding.forward(ctx, &input)?; // [T, D]
         seen(&x);
         for layer in &self.layers {
-            x = layer.forward(ctx, &x, &around)?;
+            x = if ctx.recomputes() {
+                forward_recomputed(layer, ctx, &x, &around)?
+            } else {
+                layer.forward(ctx, &x, &around)?
+            };
             seen(&x);
         }
         match &self.final_norm {

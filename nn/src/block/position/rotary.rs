@@ -51,6 +51,7 @@ impl Rotary {
 }
 
 /// The rotation of the tokens of one batch.
+#[derive(Clone)]
 pub struct Rotation {
     table: RotaryTable,
     positions: Vec<usize>,

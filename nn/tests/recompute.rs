@@ -1,0 +1,40 @@
+//! Layers that run again in the backward pass give the same gradients, bit for bit.
+#![allow(clippy::unwrap_used)]
+
+use bert4rs_nn::encoder::{Encoder, EncoderInput, FeedForward, Mixer, Position, preset, preset_names};
+use bert4rs_nn::{Builder, Ctx};
+use bert4rs_tensor::op::attention::Mask;
+use bert4rs_tensor::{DType, Packed, Params, Rng, backward};
+
+#[test]
+fn every_preset_has_the_gradients_of_the_kept_graph_with_dropout() {
+    for name in preset_names() {
+        let mut config = preset(name).unwrap();
+        (config.vocab_size, config.hidden_size, config.layers, config.dropout) = (12, 8, 3, 0.2);
+        if let Mixer::Attention { heads, dropout, .. } = &mut config.mixer {
+            (*heads, *dropout) = (2, 0.2);
+        } else {
+            config.embedding.size = Some(6);
+        }
+        if let FeedForward::Dense { size, .. } = &mut config.feed_forward {
+            *size = 12;
+        }
+        if let Position::Learned { max_positions } = &mut config.position {
+            *max_positions = 6;
+        }
+        let (mut params, mut rng) = (Params::new(), Rng::new(3));
+        let encoder = Encoder::new(&mut Builder::new(&mut params, &mut rng, DType::F32), &config).unwrap();
+        let batch = Packed::from_lengths(&[5, 1, 3]);
+        let input = EncoderInput { ids: &[3, 7, 1, 4, 4, 2, 9, 5, 3], segments: None, batch: &batch };
+        let run = |mut ctx: Ctx| {
+            let hidden = encoder.forward(&mut ctx, input, &Mask::Full).unwrap();
+            let next = ctx.seed(0.5);
+            let gradients = backward(hidden.square().unwrap().sum_all().unwrap()).unwrap();
+            let of = |p: &bert4rs_tensor::Parameter| gradients.of(&p.leaf()).map(|g| g.to_f64_vec());
+            (hidden.to_f64_vec(), next, params.iter().map(of).collect::<Vec<_>>())
+        };
+        let (kept, again) = (run(Ctx::training(Rng::new(1))), run(Ctx::training(Rng::new(1)).recomputing()));
+        assert_eq!(kept, again, "{name}");
+        assert!(kept.2.iter().any(Option::is_some));
+    }
+}
