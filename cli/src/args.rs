@@ -16,6 +16,9 @@ pub struct Cli {
     /// Machine-readable output: JSON instead of tables
     #[arg(long, global = true)]
     pub json: bool,
+    /// Tell on standard error where the time went, operation by operation
+    #[arg(long, global = true)]
+    pub profile: bool,
 }
 
 #[derive(Subcommand)]
@@ -24,10 +27,12 @@ pub enum Command {
     Train(Train),
     /// Score a model on annotated data with the task's official metric
     Eval(Eval),
-    /// Find entities in texts
+    /// Find entities in texts, or give the vectors of sentences
     Predict(Predict),
     /// Tell what a model is: labels, decoder, size
     Info(Info),
+    /// Measure how fast an encoder is on this machine
+    Bench(Bench),
 }
 
 #[derive(Args)]
@@ -73,10 +78,57 @@ pub struct Reading {
     /// What to do with a text that is longer than the model reads at once
     #[arg(long, value_enum)]
     pub overflow: Option<Overflow>,
+    /// In which precision the model answers
+    #[arg(long, value_enum, default_value_t = Precision::Auto)]
+    pub precision: Precision,
     /// Tokens that run together
-    #[arg(long, value_name = "N", default_value_t = 2048,
+    #[arg(long, value_name = "N", default_value_t = 512,
         value_parser = clap::value_parser!(u32).range(1..))]
     pub batch_tokens: u32,
+}
+
+#[derive(Args)]
+pub struct Bench {
+    /// A folder with an encoder, or a shape with random weights: mini (6 layers of width 384) or base
+    /// (12 of 768)
+    pub model: String,
+    /// In which precision it runs
+    #[arg(long, value_enum, default_value_t = Precision::Auto)]
+    pub precision: Precision,
+    /// Workloads: one text of 16 or 128 tokens, 32 of 128, or 256 of mixed length
+    #[arg(long, value_delimiter = ',', value_name = "NAME,..",
+        default_values_t = ["b1s16", "b1s128", "b32s128", "mix256"].map(String::from))]
+    pub workload: Vec<String>,
+    /// Seconds for each workload
+    #[arg(long, value_name = "N", default_value_t = 2.0)]
+    pub seconds: f64,
+    /// Tokens that run together
+    #[arg(long, value_name = "N", default_value_t = 512,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_tokens: u32,
+}
+
+#[derive(Clone, Copy, PartialEq, ValueEnum)]
+pub enum Precision {
+    /// As it was trained
+    F32,
+    /// Weights in 16 bits: half the memory
+    Bf16,
+    /// Weights and activations in 8 bits: the fastest on CPUs with VNNI, not as exact
+    Int8,
+    /// The fastest that is as good as f32
+    Auto,
+}
+
+impl From<Precision> for bert4rs_tasks::Precision {
+    fn from(precision: Precision) -> Self {
+        match precision {
+            Precision::F32 => Self::F32,
+            Precision::Bf16 => Self::Bf16,
+            Precision::Int8 => Self::Int8,
+            Precision::Auto => Self::Auto,
+        }
+    }
 }
 
 #[derive(Clone, Copy, ValueEnum)]

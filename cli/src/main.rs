@@ -8,6 +8,7 @@ mod output;
 
 use std::process::ExitCode;
 
+use bert4rs_tensor::profile;
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -18,12 +19,19 @@ fn main() -> ExitCode {
         output::say(&format!("error: --threads {threads}: {error}"));
         return ExitCode::FAILURE;
     }
+    if cli.profile {
+        profile::start();
+    }
     let result = match &cli.command {
         args::Command::Train(args) => command::train::run(args, cli.json),
         args::Command::Eval(args) => command::eval::run(args, cli.json),
         args::Command::Predict(args) => command::predict::run(args, cli.json),
         args::Command::Info(args) => command::info::run(args, cli.json),
+        args::Command::Bench(args) => command::bench::run(args, cli.json),
     };
+    if cli.profile {
+        output::say(output::profile_table(&profile::stop()).trim_end());
+    }
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::is_closed_pipe(&error) => ExitCode::SUCCESS,

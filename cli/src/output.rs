@@ -4,6 +4,7 @@ use std::io::{ErrorKind, IsTerminal, StdoutLock, Write, stderr, stdout};
 
 use anyhow::Result;
 use bert4rs_tasks::ner::{Answer, Evaluation};
+use bert4rs_tensor::profile::{Pass, Row};
 use serde::Serialize;
 use serde_json::Value;
 
@@ -21,6 +22,49 @@ pub fn is_closed_pipe(error: &anyhow::Error) -> bool {
         io.or_else(|| e.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind))
     };
     error.chain().any(|e| kind(e) == Some(ErrorKind::BrokenPipe))
+}
+
+/// A line of data.
+pub fn line(line: &str) -> Result<()> {
+    Ok(writeln!(stdout().lock(), "{line}")?)
+}
+
+/// Operations, the longest first; time is summed over threads.
+pub fn profile_table(rows: &[Row]) -> String {
+    let total: f64 = rows.iter().map(|row| row.seconds).sum();
+    let mut table =
+        format!("{:<24} {:<8} {:>8} {:>10} {:>7} {:>9}\n", "operation", "pass", "calls", "ms", "%", "Gop/s");
+    for row in rows {
+        let rate =
+            if row.flops > 0.0 { format!("{:.1}", row.flops / row.seconds / 1e9) } else { String::new() };
+        table += &format!(
+            "{:<24} {:<8} {:>8} {:>10.2} {:>7.1} {rate:>9}\n",
+            row.name,
+            pass(row),
+            row.calls,
+            1e3 * row.seconds,
+            100.0 * row.seconds / total.max(1e-12)
+        );
+    }
+    table
+}
+
+/// As [`profile_table`], for programs.
+pub fn profile_rows(rows: &[Row]) -> Vec<Value> {
+    let one = |row: &Row| {
+        serde_json::json!({
+            "name": row.name, "pass": pass(row), "calls": row.calls, "seconds": row.seconds,
+            "operations": row.flops,
+        })
+    };
+    rows.iter().map(one).collect()
+}
+
+fn pass(row: &Row) -> &'static str {
+    match row.pass {
+        Pass::Forward => "forward",
+        Pass::Backward => "backward",
+    }
 }
 
 /// Writes answers as they come: a table on a terminal, JSON Lines elsewhere or on request.
@@ -71,6 +115,35 @@ impl Entities {
             )?;
         }
         Ok(())
+    }
+
+    pub fn flush(&mut self) -> Result<()> {
+        Ok(self.out.flush()?)
+    }
+}
+
+/// Writes sentence vectors as JSON Lines.
+pub struct Vectors {
+    out: std::io::BufWriter<StdoutLock<'static>>,
+}
+
+#[derive(Serialize)]
+struct VectorLine<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id: &'a Option<Value>,
+    text: &'a str,
+    vector: &'a [f32],
+    truncated: bool,
+}
+
+impl Vectors {
+    pub fn new() -> Self {
+        Self { out: std::io::BufWriter::new(stdout().lock()) }
+    }
+
+    pub fn write(&mut self, Text { id, text, .. }: &Text, vector: &[f32], truncated: bool) -> Result<()> {
+        serde_json::to_writer(&mut self.out, &VectorLine { id, text, vector, truncated })?;
+        Ok(writeln!(self.out)?)
     }
 
     pub fn flush(&mut self) -> Result<()> {

@@ -1,4 +1,4 @@
-//! train, eval, predict and info as a user runs them; data on standard output, the rest on standard
+//! train, eval, predict, info and bench as a user runs them; data on standard output, the rest on standard
 //! error.
 #![allow(clippy::unwrap_used)]
 
@@ -89,6 +89,37 @@ fn odd_texts_have_answers() {
     assert_eq!(lines(&cut.out)[3]["truncated"], true);
     let refused = TOY.pipe(&["predict", "run/best", "-", "--overflow", "error"], long.as_bytes());
     refused.fails(&["standard input:1: the text has 100000 tokens", "--overflow"]);
+}
+
+#[test]
+fn fewer_bits_find_the_same_entities() {
+    let text = "西城今天3度，";
+    let exact = TOY.run(&["predict", "run/best", text]).ok().out;
+    assert_eq!(TOY.run(&["predict", "run/best", text, "--precision", "f32"]).ok().out, exact);
+    for precision in ["bf16", "int8"] {
+        let said = TOY.run(&["predict", "run/best", text, "--precision", precision]).ok();
+        let entity = &lines(&said.out)[0]["entities"][0];
+        assert_eq!((&entity["text"], &entity["label"]), (&json!("西城"), &json!("place")), "{precision}");
+        let scores = TOY.run(&["eval", "run/best", "dev.jsonl", "--json", "--precision", precision]).ok();
+        assert!(lines(&scores.out)[0]["f1"].as_f64().unwrap() > 0.9, "{precision}: {}", scores.out);
+    }
+}
+
+#[test]
+fn bench_and_profile_tell_where_time_goes() {
+    let args = ["bench", "run/best", "--workload", "b1s16", "--seconds", "0"];
+    let said = TOY.run(&[&args[..], &["--json", "--precision", "int8"]].concat()).ok();
+    let report = &lines(&said.out)[0];
+    let workload = &report["workloads"][0];
+    assert_eq!((&report["precision"], &workload["tokens"]), (&json!("int8"), &json!(16)));
+    assert!(workload["texts_per_second"].as_f64().unwrap() > 0.0);
+    let names = workload["operations"].as_array().unwrap();
+    assert!(names.iter().any(|row| row["name"] == "linear int8"), "{names:?}");
+    assert!(TOY.run(&args).ok().out.contains("b1s16: "));
+    TOY.run(&["bench", "huge"]).fails(&["huge", "mini and base"]);
+
+    let said = TOY.run(&["predict", "run/best", "西城今天3度，", "--profile"]).ok();
+    assert!(said.err.contains("linear f32") && said.err.contains("lstm"), "{}", said.err);
 }
 
 #[test]

@@ -3,6 +3,8 @@
 //!
 //! On a busy machine choose few rows: a run that fits a slice of the scheduler is not interrupted.
 
+use bert4rs_kernels::activation::Activation;
+use bert4rs_kernels::gemm::quantised::{Bf16, Int8, linear_bf16, linear_int8};
 use bert4rs_kernels::gemm::{Epilogue, Packed, View, linear_packed, matmul};
 use std::hint::black_box;
 use std::time::Instant;
@@ -67,6 +69,21 @@ fn main() {
         let packed = Packed::new(&w, outputs, inputs);
         report("x W^T, packed", (rows, outputs, inputs), || {
             linear_packed(rows, &x, &packed, Epilogue::default(), &mut y);
+        });
+        let (bf16, int8) = (Bf16::new(&w, outputs, inputs), Int8::new(&w, outputs, inputs));
+        report("x W^T, bf16 weights", (rows, outputs, inputs), || {
+            linear_bf16(rows, &x, &bf16, Epilogue::default(), &mut y);
+        });
+        report("x W^T, packed, GELU", (rows, outputs, inputs), || {
+            let epilogue = Epilogue { activation: Some(Activation::Gelu), ..Epilogue::default() };
+            linear_packed(rows, &x, &packed, epilogue, &mut y);
+        });
+        report("x W^T, int8", (rows, outputs, inputs), || {
+            linear_int8(rows, &x, &int8, Epilogue::default(), &mut y);
+        });
+        report("x W^T, int8, GELU", (rows, outputs, inputs), || {
+            let epilogue = Epilogue { activation: Some(Activation::Gelu), ..Epilogue::default() };
+            linear_int8(rows, &x, &int8, epilogue, &mut y);
         });
         report("x W^T", (rows, outputs, inputs), || {
             let (a, b) = (View::row_major(&x, inputs), View::transposed(&w, inputs));

@@ -17,6 +17,7 @@ pub mod mapped_file;
 pub mod norm;
 pub mod optimizer;
 pub mod parallel;
+pub mod peak;
 pub mod random;
 pub mod real;
 pub mod rotary;

@@ -82,6 +82,8 @@ impl<'a> Builder<'a> {
         };
         let dtype = self.dtype;
         Ok(match init {
+            // Memory that the system zeroes when it is touched: values from a file may take its place.
+            Init::Zeros if dtype == DType::F32 => Tensor::new(vec![0f32; shape.iter().product()], shape)?,
             Init::Zeros => Tensor::zeros(shape, dtype),
             Init::Ones => Tensor::full(1.0, shape, dtype),
             Init::Normal { deviation } => self.rng.normal_tensor(shape, deviation, dtype)?,

@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used)]
 
 use bert4rs_nn::encoder::{
-    Encoder, EncoderConfig, EncoderInput, FeedForward, Mixer, Norm, Position, Wiring, preset, preset_names,
+    Encoder, EncoderConfig, EncoderInput, FeedForward, Mixer, Norm, Position, Precision, Wiring, preset,
+    preset_names,
 };
 use bert4rs_nn::{Builder, Ctx};
 use bert4rs_tensor::op::attention::Mask;
@@ -265,4 +266,50 @@ fn threads_share_one_encoder() {
             });
         }
     });
+}
+
+/// The hidden states of texts of the same ids.
+fn hidden(encoder: &Encoder, texts: &[&[usize]]) -> Vec<f32> {
+    let ids = texts.concat();
+    let batch = Packed::from_lengths(&texts.iter().map(|t| t.len()).collect::<Vec<_>>());
+    let input = EncoderInput { ids: &ids, segments: None, batch: &batch };
+    let hidden = encoder.forward(&mut Ctx::inference(), input, &Mask::Full).unwrap();
+    hidden.values::<f32>().unwrap().to_vec()
+}
+
+#[test]
+fn prepared_in_f32_every_encoder_gives_the_same_bits_and_stays_near_in_fewer() {
+    for (name, config) in configs() {
+        let texts: [&[usize]; 3] = [&IDS[..5], &IDS[5..6], &IDS[6..]];
+        let want = hidden(&build(&config, DType::F32).0, &texts);
+        let size = want.iter().map(|x| x.abs()).fold(0.0, f32::max);
+        for (precision, bound) in
+            [(Precision::F32, 0.0), (Precision::Auto, 0.0), (Precision::Bf16, 0.05), (Precision::Int8, 0.2)]
+        {
+            let (mut encoder, _) = build(&config, DType::F32);
+            encoder.prepare(precision).unwrap();
+            encoder.prepare(precision).unwrap(); // a second time changes nothing
+            let got = hidden(&encoder, &texts);
+            let worst = got.iter().zip(&want).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max);
+            assert!(worst <= bound * size, "{name} {precision}: {worst} of {size}");
+            assert!(bound == 0.0 || worst > 0.0, "{name} {precision}: nothing was rounded");
+            let alone = hidden(&encoder, &texts[..1]);
+            assert_eq!(alone, got[..alone.len()], "{name} {precision}: neighbours changed a text");
+        }
+    }
+}
+
+#[test]
+fn a_prepared_encoder_cannot_be_trained_and_lets_its_matrices_go() {
+    let (mut encoder, params) = build(&tiny("bert"), DType::F32);
+    encoder.prepare(Precision::Int8).unwrap();
+    let batch = Packed::from_lengths(&LENGTHS);
+    let input = EncoderInput { ids: &IDS, segments: None, batch: &batch };
+    let error = encoder.forward(&mut Ctx::training(Rng::new(1)), input, &Mask::Full).unwrap_err();
+    assert!(error.to_string().contains("cannot be trained"), "{error}");
+    let shared = |name: &str| params.get(name).unwrap().is_shared();
+    assert!(!shared("encoder.layer.0.attention.self.query.weight"));
+    assert!(shared("encoder.layer.0.attention.self.query.bias"));
+    let (mut double, _) = build(&tiny("bert"), DType::F64);
+    assert!(double.prepare(Precision::F32).unwrap_err().to_string().contains("F64"));
 }

@@ -3,6 +3,7 @@
 //! A task says four things: how text is encoded, what the loss is, how scores are decoded and how
 //! answers are scored. Training, prediction and serving use the same four.
 
+pub mod bench;
 pub mod config;
 mod error;
 mod examples;
@@ -12,6 +13,7 @@ mod scheduler;
 pub mod sentence;
 pub mod settings;
 
+pub use bert4rs_nn::encoder::Precision;
 pub use config::RunConfig;
 pub use error::{Error, Result};
 pub use examples::read_examples;

@@ -3,6 +3,30 @@
 //! Packed batches need no padding, so sorting is only for an even load and small peaks of memory.
 //! Results never depend on the grouping.
 
+use rayon::prelude::*;
+
+use crate::Result;
+
+/// Tokens of a batch, unless the user says otherwise: so few that a layer's rows stay near the cores, so
+/// many that its weights are read for a reason.
+pub(crate) const BATCH_TOKENS: usize = 512;
+
+/// Texts that are read, run and let go together, so that a stream of any length needs the same memory.
+pub(crate) const CHUNK: usize = 4096;
+
+/// Runs every batch, several at a time when there are several, and gives the results in their order.
+/// A single batch has all threads to itself, inside its products.
+pub(crate) fn run<R: Send>(
+    batches: &[Vec<usize>],
+    work: impl Fn(&[usize]) -> Result<R> + Sync + Send,
+) -> Result<Vec<R>> {
+    // Inside the pool even when there is one batch: its operations then wake no thread one by one.
+    rayon::scope(|_| match batches {
+        [one] => Ok(vec![work(one)?]),
+        many => many.par_iter().with_max_len(1).map(|batch| work(batch)).collect(),
+    })
+}
+
 /// Groups of positions in `lengths`; longest first, each group at most `budget` tokens (a longer
 /// sequence stands alone). Every position occurs once.
 pub fn batches(lengths: &[usize], budget: usize) -> Vec<Vec<usize>> {

@@ -4,7 +4,7 @@
 mod folder;
 
 use bert4rs_nn::block::pooling::{Pooling, normalize, pool};
-use bert4rs_nn::encoder::{Encoder, EncoderInput};
+use bert4rs_nn::encoder::{Encoder, EncoderInput, Precision};
 use bert4rs_nn::{Ctx, Error as NnError};
 use bert4rs_tensor::op::activation::Activation;
 use bert4rs_tensor::op::attention::Mask;
@@ -48,7 +48,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Self { batch_tokens: 2048 }
+        Self { batch_tokens: scheduler::BATCH_TOKENS }
     }
 }
 
@@ -64,18 +64,36 @@ pub struct Embeddings {
 impl SentenceEncoder {
     /// The vectors of texts. They do not depend on the other texts, on threads or on batch sizes.
     pub fn encode(&self, texts: &[&str], options: &Options) -> Result<Embeddings> {
+        let mut all = Embeddings { vectors: Vec::with_capacity(texts.len()), truncated: Vec::new() };
+        for chunk in texts.chunks(scheduler::CHUNK) {
+            self.encode_chunk(chunk, options, &mut all)?;
+        }
+        Ok(all)
+    }
+
+    /// Adds the vectors of some texts.
+    fn encode_chunk(&self, texts: &[&str], options: &Options, all: &mut Embeddings) -> Result<()> {
         let read = texts.par_iter().map(|text| self.read(text)).collect::<Result<Vec<_>>>()?;
         let lengths: Vec<usize> = read.iter().map(Encoding::len).collect();
         let batches = scheduler::batches(&lengths, options.batch_tokens);
-        let run = |batch: &Vec<usize>| self.run(&batch.iter().map(|&i| &read[i]).collect::<Vec<_>>());
-        let results = batches.par_iter().map(run).collect::<Result<Vec<_>>>()?;
-        let mut vectors = vec![Vec::new(); texts.len()];
+        let run = |batch: &[usize]| self.run(&batch.iter().map(|&i| &read[i]).collect::<Vec<_>>());
+        let results = scheduler::run(&batches, run)?;
+        let first = all.vectors.len();
+        all.vectors.resize(first + texts.len(), Vec::new());
         for (batch, result) in batches.iter().zip(&results) {
             for (&i, row) in batch.iter().zip(result.values::<f32>()?.chunks_exact(self.width)) {
-                vectors[i] = row.to_vec();
+                all.vectors[first + i] = row.to_vec();
             }
         }
-        Ok(Embeddings { vectors, truncated: (0..texts.len()).filter(|&i| read[i].truncated).collect() })
+        all.truncated.extend((0..texts.len()).filter(|&i| read[i].truncated).map(|i| first + i));
+        Ok(())
+    }
+
+    /// Makes the model ready to answer in a precision; see [`Encoder::prepare`]. A folder that was
+    /// just opened answers as it was trained, without packed weights.
+    pub fn prepare(mut self, precision: Precision) -> Result<Self> {
+        self.encoder.prepare(precision)?;
+        Ok(self)
     }
 
     /// The numbers of a vector.

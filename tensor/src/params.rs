@@ -71,6 +71,11 @@ impl Parameter {
         self.leaf().detach()
     }
 
+    /// Whether anybody else holds this parameter.
+    pub fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
     /// Whether training leaves it alone.
     pub fn is_frozen(&self) -> bool {
         self.0.frozen.load(Ordering::Relaxed)

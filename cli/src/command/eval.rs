@@ -8,7 +8,7 @@ use crate::args::Eval;
 use crate::output;
 
 pub fn run(args: &Eval, json: bool) -> Result<()> {
-    let model = NerModel::open(&args.model)?;
+    let model = NerModel::open(&args.model)?.prepare(args.reading.precision.into())?;
     let examples = read_examples(&args.data)?;
     let evaluation = evaluate(&model, &examples, &args.reading.options()).map_err(|e| match e {
         Error::Text { index, message } => {

@@ -1,5 +1,6 @@
 //! One file per verb.
 
+pub mod bench;
 pub mod eval;
 pub mod info;
 pub mod predict;

@@ -3,9 +3,10 @@
 use anyhow::{Result, anyhow};
 use bert4rs_tasks::Error;
 use bert4rs_tasks::ner::NerModel;
+use bert4rs_tasks::sentence::{self, SentenceEncoder};
 
 use crate::args::Predict;
-use crate::input::Text;
+use crate::input::{Text, Texts};
 use crate::{input, output};
 
 /// Texts that are read, answered and written together, so that a stream of any length runs in flat
@@ -13,8 +14,34 @@ use crate::{input, output};
 const CHUNK: usize = 4096;
 
 pub fn run(args: &Predict, json: bool) -> Result<()> {
-    let mut texts = input::texts(&args.input)?;
-    let model = NerModel::open(&args.model)?;
+    let texts = input::texts(&args.input)?;
+    if SentenceEncoder::is_folder(&args.model) {
+        return vectors(args, texts);
+    }
+    entities(args, texts, json)
+}
+
+/// One line of JSON a text: its vector.
+fn vectors(args: &Predict, mut texts: Texts) -> Result<()> {
+    let model = SentenceEncoder::open(&args.model)?.prepare(args.reading.precision.into())?;
+    let options = sentence::Options { batch_tokens: args.reading.batch_tokens as usize };
+    let mut writer = output::Vectors::new();
+    loop {
+        let chunk = texts.chunk(CHUNK)?;
+        if chunk.is_empty() {
+            return Ok(());
+        }
+        let views: Vec<&str> = chunk.iter().map(|t| t.text.as_str()).collect();
+        let found = model.encode(&views, &options).map_err(|e| named(e, &chunk))?;
+        for (i, (text, vector)) in chunk.iter().zip(&found.vectors).enumerate() {
+            writer.write(text, vector, found.truncated.binary_search(&i).is_ok())?;
+        }
+        writer.flush()?;
+    }
+}
+
+fn entities(args: &Predict, mut texts: Texts, json: bool) -> Result<()> {
+    let model = NerModel::open(&args.model)?.prepare(args.reading.precision.into())?;
     let options = args.reading.options();
     let mut writer = output::Entities::new(json);
     loop {

@@ -15,6 +15,7 @@ mod linear;
 #[cfg(target_arch = "x86_64")]
 mod pack;
 mod portable;
+pub mod quantised;
 
 use crate::Real;
 #[cfg(target_arch = "x86_64")]

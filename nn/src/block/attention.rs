@@ -5,6 +5,7 @@
 
 use bert4rs_tensor::Tensor;
 use bert4rs_tensor::op::attention::{Attention, attention};
+use bert4rs_tensor::op::prepared::WeightPrecision;
 
 use super::Linear;
 use super::layer::Surroundings;
@@ -43,6 +44,12 @@ impl SelfAttention {
             key_size,
             dropout,
         })
+    }
+
+    /// Arranges the weights for inference; see [`Linear::prepare`].
+    pub fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
+        let products = [&mut self.query, &mut self.key, &mut self.value, &mut self.output];
+        products.into_iter().try_for_each(|product| product.prepare(precision))
     }
 
     /// What every token gathers from those it sees, plus `residual`.

@@ -5,6 +5,7 @@
 use bert4rs_tensor::Tensor;
 use bert4rs_tensor::op::Activation;
 use bert4rs_tensor::op::feed_forward::{Layer, feed_forward};
+use bert4rs_tensor::op::prepared::WeightPrecision;
 
 use super::Linear;
 use crate::{Builder, Ctx, Init, Result};
@@ -32,16 +33,20 @@ impl FeedForward {
         Ok(Self { inner, outer, activation })
     }
 
+    /// Arranges the weights for inference; see [`Linear::prepare`].
+    pub fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
+        self.inner.prepare(precision)?;
+        self.outer.prepare(precision)
+    }
+
     /// The result plus `residual`.
     pub fn forward(&self, ctx: &Ctx, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
         if ctx.is_training() {
             // One operation keeps half of what two would.
-            let [inner, outer] = [&self.inner, &self.outer]
-                .map(|l| (ctx.value(l.weight()), l.bias().map(|bias| ctx.value(bias))));
+            let (inner, outer) = (self.inner.values(ctx)?, self.outer.values(ctx)?);
             let [inner, outer] = [&inner, &outer].map(|(weight, bias)| Layer { weight, bias: bias.as_ref() });
             return Ok(feed_forward(x, inner, self.activation, outer, residual)?);
         }
-        let between = self.inner.forward_with(ctx, x, Some(self.activation), None)?; // [T, size]
-        self.outer.forward_with(ctx, &between, None, residual)
+        self.inner.forward_twice(ctx, x, self.activation, &self.outer, residual)
     }
 }

@@ -3,6 +3,7 @@
 //! Shapes:      x [T, D] -> [T, D].  Cost O(T window D^2)
 //! Reference:   Su, a DGCNN for reading comprehension, 2018.
 
+use bert4rs_tensor::op::prepared::WeightPrecision;
 use bert4rs_tensor::op::unfold::unfold;
 use bert4rs_tensor::{Packed, Tensor};
 
@@ -30,6 +31,11 @@ impl GatedConvolution {
     ) -> Result<Self> {
         let product = Linear::new(&mut builder.at("convolution"), window * width, 2 * width, bias, init)?;
         Ok(Self { product, window, dilation })
+    }
+
+    /// Arranges the weights for inference; see [`Linear::prepare`].
+    pub fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
+        self.product.prepare(precision)
     }
 
     /// `x (1 - g) + c g`

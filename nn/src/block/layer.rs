@@ -4,6 +4,7 @@
 //! Shapes:      x [T, D] -> [T, D]
 
 use bert4rs_tensor::op::attention::Mask;
+use bert4rs_tensor::op::prepared::WeightPrecision;
 use bert4rs_tensor::{Packed, Tensor};
 
 use super::position::Rotation;
@@ -72,6 +73,16 @@ impl Layer {
         };
         let (wiring, dropout, dropout_mask) = (config.wiring, config.dropout, config.dropout_mask);
         Ok(Self { mixer, mixer_norm, feed_forward, wiring, dropout, dropout_mask })
+    }
+
+    /// Arranges the weights of products for inference.
+    pub(crate) fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
+        match &mut self.mixer {
+            Mixer::Attention(part) => part.prepare(precision)?,
+            Mixer::Lstm(part) => part.prepare(precision)?,
+            Mixer::GatedConvolution(part) => part.prepare(precision)?,
+        }
+        self.feed_forward.as_mut().map_or(Ok(()), |(part, _)| part.prepare(precision))
     }
 
     /// The layer's output.

@@ -2,17 +2,28 @@
 //! Definition:  y = f(x W^T + b) + r
 //! Shapes:      x [T, K], W [N, K], b [N], y [T, N]
 
+use std::sync::Arc;
+
 use bert4rs_tensor::op::Activation;
 use bert4rs_tensor::op::linear::{After, linear};
+use bert4rs_tensor::op::prepared::{PreparedMatrix, WeightPrecision, linear_twice};
 use bert4rs_tensor::{Parameter, ParameterKind, Tensor};
 
-use crate::{Builder, Ctx, Init, Result};
+use crate::{Builder, Ctx, Error, Init, Result};
 
 /// A weight matrix and an optional bias.
 #[derive(Clone)]
 pub struct Linear {
-    weight: Parameter,
+    weight: Weight,
     bias: Option<Parameter>,
+}
+
+#[derive(Clone)]
+enum Weight {
+    /// As it is trained.
+    Parameter(Parameter),
+    /// Arranged for inference.
+    Prepared(Arc<PreparedMatrix>),
 }
 
 impl Linear {
@@ -24,7 +35,7 @@ impl Linear {
         } else {
             None
         };
-        Ok(Self { weight, bias })
+        Ok(Self { weight: Weight::Parameter(weight), bias })
     }
 
     /// `x W^T + b`
@@ -40,14 +51,55 @@ impl Linear {
         activation: Option<Activation>,
         residual: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let weight = ctx.value(&self.weight);
-        let bias = self.bias.as_ref().map(|b| ctx.value(b));
+        if let (Weight::Prepared(matrix), false) = (&self.weight, ctx.is_training()) {
+            let bias = self.bias.as_ref().map(|b| ctx.value(b));
+            return Ok(matrix.linear(x, After { bias: bias.as_ref(), activation, residual })?);
+        }
+        let (weight, bias) = self.values(ctx)?;
         Ok(linear(x, &weight, After { bias: bias.as_ref(), activation, residual })?)
     }
 
-    /// The weight matrix `[N, K]`.
-    pub fn weight(&self) -> &Parameter {
-        &self.weight
+    /// Weight `[N, K]` and bias `[N]`, tracked in training; an error for a prepared layer.
+    pub(super) fn values(&self, ctx: &Ctx) -> Result<(Tensor, Option<Tensor>)> {
+        match &self.weight {
+            Weight::Parameter(weight) => {
+                Ok((ctx.value(weight), self.bias.as_ref().map(|bias| ctx.value(bias))))
+            }
+            Weight::Prepared(_) => {
+                Err(Error::Config("a prepared model cannot be trained; open it again and train that".into()))
+            }
+        }
+    }
+
+    /// Arranges the weight for inference and lets go of the trained one. Does nothing the second time.
+    pub fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
+        if let Weight::Parameter(weight) = &self.weight {
+            let matrix = PreparedMatrix::new(&weight.value(), precision)?;
+            self.weight = Weight::Prepared(Arc::new(matrix));
+        }
+        Ok(())
+    }
+
+    /// `outer(f(self(x))) + r` in inference: where both are prepared, what is between them stays in cache.
+    pub(super) fn forward_twice(
+        &self,
+        ctx: &Ctx,
+        x: &Tensor,
+        activation: Activation,
+        outer: &Linear,
+        residual: Option<&Tensor>,
+    ) -> Result<Tensor> {
+        if let (Weight::Prepared(first), Weight::Prepared(second), false) =
+            (&self.weight, &outer.weight, ctx.is_training())
+        {
+            let (b, c) =
+                (self.bias.as_ref().map(|b| ctx.value(b)), outer.bias.as_ref().map(|b| ctx.value(b)));
+            let one = After { bias: b.as_ref(), activation: Some(activation), residual: None };
+            let two = After { bias: c.as_ref(), activation: None, residual };
+            return Ok(linear_twice(x, (first, one), (second, two))?);
+        }
+        let between = self.forward_with(ctx, x, Some(activation), None)?; // [T, size]
+        outer.forward_with(ctx, &between, None, residual)
     }
 
     /// The bias `[N]`, if there is one.

@@ -5,6 +5,7 @@
 //! Reference:   Hochreiter, Schmidhuber, 1997; Jozefowicz et al., 2015 for the bias.
 
 use bert4rs_tensor::op::lstm::lstm;
+use bert4rs_tensor::op::prepared::WeightPrecision;
 use bert4rs_tensor::{Packed, Parameter, ParameterKind, Tensor};
 
 use super::Linear;
@@ -54,6 +55,11 @@ impl Lstm {
             directions.push(Direction { input, recurrent, reverse: i == 1 });
         }
         Ok(Self { directions })
+    }
+
+    /// Arranges the products with the input for inference; the recurrent ones stay as they are.
+    pub fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
+        self.directions.iter_mut().try_for_each(|direction| direction.input.prepare(precision))
     }
 
     /// The hidden states of every token; both directions side by side.

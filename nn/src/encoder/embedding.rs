@@ -16,7 +16,7 @@ pub(crate) struct TokenEmbedding {
     segment: Option<Embedding>,
     bigram: Option<(Embedding, usize)>,
     norm: Norm,
-    projection: Option<Linear>,
+    pub(super) projection: Option<Linear>,
     vocab_size: usize,
     segments: usize,
     token_dropout: f64,

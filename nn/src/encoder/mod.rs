@@ -5,6 +5,7 @@ mod embedding;
 pub mod huggingface;
 mod model;
 mod parts;
+mod prepare;
 mod presets;
 mod pretraining;
 mod validate;
@@ -14,5 +15,6 @@ pub use model::{Encoder, EncoderInput};
 pub use parts::{
     Activation, DropoutMask, FeedForward, Mixer, Norm, Position, RotaryLayout, WeightInit, Wiring,
 };
+pub use prepare::Precision;
 pub use presets::{bert, dgcnn, lstm, preset, preset_names, preset_with, roformer, roformer_small};
 pub use pretraining::{MaskedLanguageHead, Pooler};

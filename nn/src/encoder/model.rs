@@ -26,9 +26,9 @@ pub struct EncoderInput<'a> {
 /// A model from token ids to hidden states, as its config describes it.
 pub struct Encoder {
     config: EncoderConfig,
-    embedding: TokenEmbedding,
+    pub(super) embedding: TokenEmbedding,
     rotary: Option<Rotary>,
-    layers: Vec<Layer>,
+    pub(super) layers: Vec<Layer>,
     final_norm: Option<block::Norm>,
     dtype: DType,
 }

@@ -6,6 +6,7 @@
 //! Reference:   Lafferty et al., 2001.                 Vectors: memm-crf.json
 
 use bert4rs_tensor::op::crf::{Transitions, crf_best_path, crf_loss, crf_marginals};
+use bert4rs_tensor::op::prepared::WeightPrecision;
 use bert4rs_tensor::{Packed, Parameter, ParameterKind, Tensor};
 
 use super::tag::{TagHeadConfig, check_labels, emission_layer, restrict};
@@ -77,6 +78,11 @@ impl Crf {
             ends = Some((restrict(&start, &allowed.start)?, restrict(&end, &allowed.end)?));
         }
         Ok(Scores { between, ends })
+    }
+
+    /// Arranges the weights for inference; see [`Linear::prepare`].
+    pub fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
+        self.dense.prepare(precision)
     }
 
     /// Mean over sequences of `log Z - score(labels)`, `labels [T]`; 0 for an empty batch.

@@ -5,6 +5,7 @@
 //! Loss:        ZLPR per (sequence, type); the shared product is computed once per pair
 //! Reference:   Efficient GlobalPointer, 2022; arXiv 2208.03054. Vectors: efficient-globalpointer.json
 
+use bert4rs_tensor::op::prepared::WeightPrecision;
 use bert4rs_tensor::op::span_score::{ScoredSpan, Span, SpanScores};
 use bert4rs_tensor::{Packed, Tensor};
 use serde::{Deserialize, Serialize};
@@ -148,6 +149,12 @@ impl EfficientGlobalPointer {
             },
             config: config.clone(),
         })
+    }
+
+    /// Arranges the weights for inference; see [`Linear::prepare`].
+    pub fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
+        self.p_dense.prepare(precision)?;
+        self.q_dense.prepare(precision)
     }
 
     pub(super) fn project<'a>(

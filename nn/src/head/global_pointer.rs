@@ -4,6 +4,7 @@
 //! Loss:        ZLPR per (sequence, type), streamed by the kernel.  Cost O(sum of L^2 S K)
 //! Reference:   GlobalPointer, 2021; arXiv 2208.03054. Vectors: globalpointer.json
 
+use bert4rs_tensor::op::prepared::WeightPrecision;
 use bert4rs_tensor::op::span_score::{ScoredSpan, Span, SpanScores};
 use bert4rs_tensor::{Packed, Tensor};
 use serde::{Deserialize, Serialize};
@@ -77,6 +78,11 @@ impl GlobalPointer {
             key_size,
             reduction,
         })
+    }
+
+    /// Arranges the weights for inference; see [`Linear::prepare`].
+    pub fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
+        self.dense.prepare(precision)
     }
 
     pub(super) fn project<'a>(

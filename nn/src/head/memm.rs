@@ -7,6 +7,7 @@
 //! Reference:   McCallum et al., 2000; bert4keras.     Vectors: memm-crf.json
 
 use bert4rs_tensor::op::crf::{Transitions, crf_best_path};
+use bert4rs_tensor::op::prepared::WeightPrecision;
 use bert4rs_tensor::{Packed, Parameter, ParameterKind, Tensor};
 
 use super::tag::{MemmDecoding, TagHeadConfig, check_labels, emission_layer, restrict};
@@ -107,6 +108,11 @@ impl Memm {
             Stored::Full(g) => Scores { from: used(g)?, to: None },
             Stored::LowRank(left, right) => Scores { from: used(left)?, to: Some(used(right)?) },
         })
+    }
+
+    /// Arranges the weights for inference; see [`Linear::prepare`].
+    pub fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
+        self.dense.prepare(precision)
     }
 
     /// Mean over tokens of `-log p(y_t | neighbour)`, `labels [T]`.

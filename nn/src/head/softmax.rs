@@ -4,6 +4,7 @@
 //! Reference:   textbook.                              Vectors: none (memm-crf.json has its case of one token)
 
 use bert4rs_tensor::op::crf::{Transitions, crf_best_path};
+use bert4rs_tensor::op::prepared::WeightPrecision;
 use bert4rs_tensor::{Packed, Tensor};
 
 use super::tag::{TagHeadConfig, check_labels, emission_layer, restrict};
@@ -30,6 +31,11 @@ impl Softmax {
         config.check(constraints.as_ref())?;
         let dense = emission_layer(builder, hidden_size, config.tags)?;
         Ok(Self { dense, constraints, tags: config.tags })
+    }
+
+    /// Arranges the weights for inference; see [`Linear::prepare`].
+    pub fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
+        self.dense.prepare(precision)
     }
 
     /// Mean over tokens of the cross entropy of `labels [T]`.

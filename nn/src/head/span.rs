@@ -4,6 +4,7 @@
 //! Numerics:    streamed by the kernel in the type of the scores; an empty sequence has loss 0
 //! Reference:   GlobalPointer, 2021; ZLPR, 2022.       Vectors: globalpointer.json
 
+use bert4rs_tensor::op::prepared::WeightPrecision;
 use bert4rs_tensor::op::span_score::{
     ScoredSpan, Span, SpanScores, decode_spans, dense_span_scores, span_zlpr,
 };
@@ -136,6 +137,14 @@ impl SpanHead {
                 SpanHead::EfficientGlobalPointer(EfficientGlobalPointer::new(builder, hidden_size, c)?)
             }
         })
+    }
+
+    /// Arranges the weights for inference; see [`crate::block::Linear::prepare`].
+    pub fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
+        match self {
+            SpanHead::GlobalPointer(head) => head.prepare(precision),
+            SpanHead::EfficientGlobalPointer(head) => head.prepare(precision),
+        }
     }
 
     fn project<'a>(&'a self, ctx: &Ctx, hidden: &Tensor, batch: &'a Packed) -> Result<Projected<'a>> {

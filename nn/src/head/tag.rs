@@ -3,6 +3,7 @@
 //! Shapes:      hidden [T, D], emissions [T, C], labels [T]
 //! Reference:   CRF, 2001; MEMM, 2000.                 Vectors: memm-crf.json
 
+use bert4rs_tensor::op::prepared::WeightPrecision;
 use bert4rs_tensor::{Packed, Tensor};
 use serde::{Deserialize, Serialize};
 
@@ -142,6 +143,15 @@ impl TagHead {
                 TagHead::Softmax(Softmax::new(builder, hidden_size, config, constraints)?)
             }
         })
+    }
+
+    /// Arranges the weights for inference; see [`Linear::prepare`].
+    pub fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
+        match self {
+            TagHead::Crf(head) => head.prepare(precision),
+            TagHead::Memm(head) => head.prepare(precision),
+            TagHead::Softmax(head) => head.prepare(precision),
+        }
     }
 
     /// The loss of a batch with gold `labels [T]`: CRF mean over sequences, others mean over tokens.

@@ -6,7 +6,7 @@
 use std::fs;
 use std::path::Path;
 
-use bert4rs_nn::encoder::{EncoderConfig, huggingface};
+use bert4rs_nn::encoder::{Encoder, EncoderConfig, huggingface};
 use bert4rs_nn::weights::{Allow, Checkpoint};
 use bert4rs_text::Tokenizer;
 use serde::{Deserialize, Serialize};
@@ -30,6 +30,10 @@ struct Folder {
 impl NerModel {
     /// Writes the model's files into an existing folder.
     pub fn save(&self, dir: &Path) -> Result<()> {
+        if self.params.is_empty() {
+            let message = "a prepared model has no weights to save; save the model as it was opened";
+            return Err(Error::model(dir, message));
+        }
         self.tokenizer.save(dir)?;
         huggingface::save(dir, &self.encoder_config, &self.params)?;
         let folder = Folder {
@@ -62,8 +66,9 @@ impl NerModel {
         }
         let folder: Folder = settings::parse(settings::read_table(&file)?, &file.display().to_string())?;
         let tokenizer = Tokenizer::from_dir(dir)?;
-        let model =
-            NerModel::new(folder.task, folder.head, folder.encoder, tokenizer, folder.special_tokens, 0)?;
+        let Folder { task, head, encoder, special_tokens, .. } = folder;
+        let make = Encoder::to_be_filled; // random weights take time, and are replaced below
+        let model = NerModel::assemble(task, head, encoder, tokenizer, special_tokens, 0, make)?;
         // Nothing may be missing and nothing left over: the folder was written by `save`.
         let exactly = Allow { missing: Vec::new(), unexpected: Vec::new() };
         Checkpoint::open(dir)?.fill(&model.params, &exactly)?;

@@ -1,6 +1,6 @@
 //! The parts of an entity recogniser, built new or opened from a folder.
 
-use bert4rs_nn::encoder::{Encoder, EncoderConfig, EncoderInput};
+use bert4rs_nn::encoder::{Encoder, EncoderConfig, EncoderInput, Precision};
 use bert4rs_nn::head::tags::{self, SpanRule};
 use bert4rs_nn::head::{SpanHead, TagHead};
 use bert4rs_nn::{Builder, Ctx};
@@ -48,6 +48,19 @@ impl NerModel {
         special_tokens: bool,
         seed: u64,
     ) -> Result<Self> {
+        Self::assemble(task, head_config, encoder_config, tokenizer, special_tokens, seed, Encoder::new)
+    }
+
+    /// As [`NerModel::new`], with another way to make the encoder.
+    pub(super) fn assemble(
+        task: NerConfig,
+        head_config: HeadConfig,
+        encoder_config: EncoderConfig,
+        tokenizer: Tokenizer,
+        special_tokens: bool,
+        seed: u64,
+        make: fn(&mut Builder, &EncoderConfig) -> bert4rs_nn::Result<Encoder>,
+    ) -> Result<Self> {
         if task.labels.is_empty() {
             return Err(Error::Config(
                 "[task]: no labels, and none in the training data: annotate at least one entity".into(),
@@ -63,7 +76,7 @@ impl NerModel {
         let mut params = Params::new();
         let mut rng = Rng::new(seed).fork("initialisation");
         let mut builder = Builder::new(&mut params, &mut rng, DType::F32);
-        let encoder = Encoder::new(&mut builder, &encoder_config)?;
+        let encoder = make(&mut builder, &encoder_config)?;
         if let Some(limit) = encoder.max_length()
             && task.max_tokens > limit
         {
@@ -76,12 +89,25 @@ impl NerModel {
         Ok(Self { task, head_config, encoder_config, tokenizer, special_tokens, params, encoder, head })
     }
 
+    /// Makes the model ready to answer in a precision; see [`Encoder::prepare`]. It can no longer be
+    /// trained or saved.
+    pub fn prepare(mut self, precision: Precision) -> Result<Self> {
+        self.encoder.prepare(precision)?;
+        match &mut self.head {
+            Head::Span(head) => head.prepare(precision.weights())?,
+            Head::Tag(head) => head.prepare(precision.weights())?,
+        }
+        self.params = Params::new(); // lets go of what the layers do not use any more
+        Ok(self)
+    }
+
     /// The entity types.
     pub fn labels(&self) -> &[String] {
         &self.task.labels
     }
 
-    /// All parameters: the encoder's under their published names, the head's under `head.`.
+    /// All parameters: the encoder's under their published names, the head's under `head.`; none
+    /// once the model is prepared.
     pub fn params(&self) -> &Params {
         &self.params
     }

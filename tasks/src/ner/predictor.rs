@@ -48,7 +48,7 @@ pub struct PredictOptions {
 
 impl Default for PredictOptions {
     fn default() -> Self {
-        Self { batch_tokens: 2048, overflow: None }
+        Self { batch_tokens: scheduler::BATCH_TOKENS, overflow: None }
     }
 }
 
@@ -85,11 +85,11 @@ impl NerModel {
         }
         let lengths: Vec<usize> = parts.iter().map(|p| p.ids.len()).collect();
         let batches = scheduler::batches(&lengths, options.batch_tokens);
-        let run = |batch: &Vec<usize>| {
+        let run = |batch: &[usize]| {
             let pieces: Vec<_> = batch.iter().map(|&i| (&parts[i].ids[..], &parts[i].special[..])).collect();
             self.decode(&pieces)
         };
-        let decoded = batches.par_iter().map(run).collect::<Result<Vec<_>>>()?;
+        let decoded = scheduler::run(&batches, run)?;
         let mut found: Vec<Vec<Vec<Found>>> =
             readings.iter().map(|r| vec![Vec::new(); r.ranges().len()]).collect();
         for (&i, spans) in batches.iter().flatten().zip(decoded.into_iter().flatten()) {

@@ -67,6 +67,12 @@ fn yes() -> bool {
 }
 
 impl SentenceEncoder {
+    /// Whether a folder is one of sentence-transformers, or holds an encoder and no task of ours.
+    pub fn is_folder(dir: &Path) -> bool {
+        dir.join(MODULES).is_file()
+            || (dir.join("config.json").is_file() && !dir.join("bert4rs.toml").is_file())
+    }
+
     /// Opens a folder of sentence-transformers, or one with an encoder alone: then a text's vector
     /// is the mean of its tokens' vectors.
     pub fn open(dir: &Path) -> Result<Self> {

@@ -4,7 +4,7 @@
 //! Elementary (gradients of any order): arithmetic, reduction, layout, index, matmul, activation,
 //! softmax. Fused (first-order gradients, written by hand): linear, feed forward, normalization, attention,
 //! rotary, cross entropy, span loss, CRF, recurrence, dropout, unfold,
-//! recomputation.
+//! recomputation. Without gradients: prepared.
 
 pub mod activation;
 pub mod arithmetic;
@@ -20,6 +20,7 @@ pub mod lstm;
 pub mod matmul;
 pub mod normalization;
 pub mod optimizer;
+pub mod prepared;
 pub mod recompute;
 pub mod reduce;
 pub mod rotary;
