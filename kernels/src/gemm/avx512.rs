@@ -20,6 +20,9 @@ const DEPTH: usize = 384;
 const GROUP: usize = 8;
 /// Rows packed together when the left factor is stored by columns.
 const STRIPS: usize = 128;
+/// Floats of a packed factor that are fetched ahead: weights of one text come from far away, and no
+/// hardware looks beyond a page.
+const AHEAD: usize = 2048;
 /// Rows that make a part of a product worth its thread.
 const LEAST_ROWS: usize = 32;
 /// Multiply-adds below which a second thread costs more than it saves.
@@ -301,6 +304,7 @@ impl Tile {
                 let mut right = [_mm512_setzero_ps(); V];
                 for v in 0..V {
                     right[v] = _mm512_loadu_ps(b.add(16 * v));
+                    _mm_prefetch::<_MM_HINT_T0>(b.wrapping_add(AHEAD + 16 * v).cast());
                 }
                 for r in 0..M {
                     let left = _mm512_set1_ps(*a.add(r * self.stride));
