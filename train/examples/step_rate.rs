@@ -103,6 +103,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         epochs: 1,
         batch_tokens: usize::MAX,
         batch_size: Some(SEQUENCES),
+        max_grad_norm: 0.0, // as the peer's driver
         recompute,
         ..TrainConfig::default()
     };
