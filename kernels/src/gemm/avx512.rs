@@ -194,6 +194,8 @@ unsafe fn block_in(
                     // SAFETY: rows <= STRIPS and k <= depth fit the scratch memory.
                     unsafe { pack::strips(p.a, part.row + base, rows, first, k, left) };
                 }
+                let tiles = rows.div_ceil(ROWS) * columns.div_ceil(PANEL);
+                let mut tile_number = 0;
                 for strip in (0..rows).step_by(ROWS) {
                     let row = part.row + base + strip;
                     let count = (rows - strip).min(ROWS);
@@ -207,6 +209,13 @@ unsafe fn block_in(
                     };
                     for at in (0..columns).step_by(PANEL) {
                         let lanes = panel_lanes(columns - at);
+                        if in_place {
+                            let panels = columns.div_ceil(PANEL);
+                            fetch_rows(p.a, row + ROWS, first, k, at / PANEL, panels);
+                        } else {
+                            fetch_columns(p.a, part.row + base + STRIPS, first, k, tile_number, tiles);
+                        }
+                        tile_number += 1;
                         // SAFETY: panel `at` starts at at * panel_rows, its row `first` lies 16 lanes
                         // * first further; the tile is inside this part of `c`.
                         unsafe {
@@ -234,6 +243,34 @@ unsafe fn block_in(
                     }
                 }
             }
+        }
+    }
+}
+
+/// Fetches share `i` of `n` of the next strip of a left factor with contiguous rows: `ROWS` rows from
+/// `row`, `k` columns from `column`.
+#[inline(always)]
+fn fetch_rows(a: View<f32>, row: usize, column: usize, k: usize, i: usize, n: usize) {
+    let start = a.data.as_ptr().wrapping_add(row * a.row_stride + column);
+    for line in (i * k / n).next_multiple_of(16)..(i + 1) * k / n {
+        if line.is_multiple_of(16) {
+            for r in 0..ROWS {
+                // SAFETY: a prefetch touches no memory that the program sees, wherever it points.
+                unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(r * a.row_stride + line).cast()) };
+            }
+        }
+    }
+}
+
+/// Fetches share `i` of `n` of the next strips of a left factor stored by columns: `STRIPS` rows from
+/// `row`, `k` columns from `column`.
+#[inline(always)]
+fn fetch_columns(a: View<f32>, row: usize, column: usize, k: usize, i: usize, n: usize) {
+    for j in i * k / n..(i + 1) * k / n {
+        let start = a.data.as_ptr().wrapping_add(row * a.row_stride + (column + j) * a.col_stride);
+        for r in (0..STRIPS).step_by(16) {
+            // SAFETY: as above.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(start.wrapping_add(r * a.row_stride).cast()) };
         }
     }
 }
@@ -298,6 +335,12 @@ impl Tile {
         // SAFETY: `a` has M rows of k numbers at these strides, `b` k rows of V lanes, `c` M rows of
         // V lanes, the last one masked.
         unsafe {
+            // The result is fetched while the sums are made.
+            for r in 0..M {
+                for v in 0..V {
+                    _mm_prefetch::<_MM_HINT_ET0>(self.c.add(r * self.c_stride + 16 * v).cast());
+                }
+            }
             let mut sums = [[_mm512_setzero_ps(); V]; M];
             let (mut a, mut b) = (self.a, self.b);
             for _ in 0..self.k {
