@@ -209,10 +209,7 @@ unsafe fn block_in(
                     };
                     for at in (0..columns).step_by(PANEL) {
                         let lanes = panel_lanes(columns - at);
-                        if in_place {
-                            let panels = columns.div_ceil(PANEL);
-                            fetch_rows(p.a, row + ROWS, first, k, at / PANEL, panels);
-                        } else {
+                        if !in_place {
                             fetch_columns(p.a, part.row + base + STRIPS, first, k, tile_number, tiles);
                         }
                         tile_number += 1;
@@ -247,21 +244,6 @@ unsafe fn block_in(
     }
 }
 
-/// Fetches share `i` of `n` of the next strip of a left factor with contiguous rows: `ROWS` rows from
-/// `row`, `k` columns from `column`.
-#[inline(always)]
-fn fetch_rows(a: View<f32>, row: usize, column: usize, k: usize, i: usize, n: usize) {
-    let start = a.data.as_ptr().wrapping_add(row * a.row_stride + column);
-    for line in (i * k / n).next_multiple_of(16)..(i + 1) * k / n {
-        if line.is_multiple_of(16) {
-            for r in 0..ROWS {
-                // SAFETY: a prefetch touches no memory that the program sees, wherever it points.
-                unsafe { _mm_prefetch::<_MM_HINT_T0>(start.wrapping_add(r * a.row_stride + line).cast()) };
-            }
-        }
-    }
-}
-
 /// Fetches share `i` of `n` of the next strips of a left factor stored by columns: `STRIPS` rows from
 /// `row`, `k` columns from `column`.
 #[inline(always)]
@@ -269,7 +251,7 @@ fn fetch_columns(a: View<f32>, row: usize, column: usize, k: usize, i: usize, n:
     for j in i * k / n..(i + 1) * k / n {
         let start = a.data.as_ptr().wrapping_add(row * a.row_stride + (column + j) * a.col_stride);
         for r in (0..STRIPS).step_by(16) {
-            // SAFETY: as above.
+            // SAFETY: a prefetch touches no memory that the program sees, wherever it points.
             unsafe { _mm_prefetch::<_MM_HINT_T1>(start.wrapping_add(r * a.row_stride).cast()) };
         }
     }
