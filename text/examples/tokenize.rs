@@ -3,7 +3,7 @@
 //! `tokenize MODEL TEXT check` compares ids and spans of every line with the crate's, as they are
 //! and with all line ends inside one text. `tokenize MODEL TEXT` reads commands from its standard
 //! input, `ours` or `crate`, and answers each with the seconds and tokens of one pass over the text;
-//! `benches/peers/tokenize.py` drives it. RAYON_NUM_THREADS sets the threads of `ours`.
+//! `benches/peers/tokenization.py` drives it. RAYON_NUM_THREADS sets the threads of `ours`.
 
 use bert4rs_text::{TokenSpans, Tokenizer};
 use std::io::BufRead;

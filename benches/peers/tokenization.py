@@ -1,7 +1,7 @@
 """Tokenization of a text file, line by line, with offsets: the Python package `tokenizers` beside bert4rs.
 
     cargo build --release -p bert4rs-text --example tokenize
-    python benches/peers/tokenize.py MODEL TEXT [--threads 1] [--rounds 5]
+    python benches/peers/tokenization.py MODEL TEXT [--threads 1] [--rounds 5]
 
 MODEL is a folder with a tokenizer.json, TEXT a text file. Three programs take turns: ours, the
 package's encode_batch, and the `tokenizers` crate called from Rust (always one thread). Figures are medians
