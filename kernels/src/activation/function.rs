@@ -96,7 +96,7 @@ impl Activation {
             && let Some(y) = T::as_f32_mut(y)
         {
             // SAFETY: the instructions are there.
-            return unsafe { wide_gelu(y) };
+            return unsafe { wide::gelu_all(y) };
         }
         simd(
             #[inline(always)]
@@ -141,7 +141,7 @@ impl Activation {
     }
 
     /// `y[i] = f(x[i])` and `d_y[i] *= f'(x[i])`; all of one length.
-    pub(super) fn replay_part<T: Real>(self, x: &[T], y: &mut [T], d_y: &mut [T]) {
+    pub(crate) fn replay_part<T: Real>(self, x: &[T], y: &mut [T], d_y: &mut [T]) {
         #[cfg(target_arch = "x86_64")]
         if self == Self::Gelu
             && Path::detect() == Path::Avx512
@@ -191,12 +191,6 @@ fn normal_cdf<T: Real>(x: T) -> T {
 #[inline(always)]
 fn cubic<T: Real>(x: T) -> T {
     T::from_f64(SQRT_2_OVER_PI) * (x + T::from_f64(CUBIC) * x * x * x)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn wide_gelu(y: &mut [f32]) {
-    wide::map_in_place(y, |y| wide::gelu(y));
 }
 
 #[cfg(target_arch = "x86_64")]

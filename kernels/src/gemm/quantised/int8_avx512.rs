@@ -5,11 +5,11 @@
 //! Numerics:    `vpdpbusd` adds 4 products of u8 and s8 to an i32 without saturation: exact
 //! Cost:        rows are quantised block by block in cache; a strip of 8 rows meets a panel in L1
 
-use super::gelu::gelu;
 use super::int8::{Finish, Int8};
 use super::parts::{self, Output, Part};
 use super::rows::{quantise, quantise_here};
 use crate::activation::Activation;
+use crate::wide;
 use std::arch::x86_64::*;
 
 /// 4 inputs of 16 outputs: one register, one cache line.
@@ -250,7 +250,7 @@ impl Tile {
         let row =
             |r: usize| unsafe { std::slice::from_raw_parts_mut(self.c.add(r * self.c_stride), self.columns) };
         match activation {
-            Activation::Gelu => (0..rows).for_each(|r| gelu(row(r))),
+            Activation::Gelu => (0..rows).for_each(|r| wide::gelu_all(row(r))),
             other => other.specialise(
                 #[inline(always)]
                 |f| {

@@ -10,8 +10,6 @@
 mod bf16;
 #[cfg(target_arch = "x86_64")]
 mod bf16_avx512;
-#[cfg(target_arch = "x86_64")]
-mod gelu;
 mod int8;
 #[cfg(target_arch = "x86_64")]
 mod int8_avx512;
