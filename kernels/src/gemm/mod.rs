@@ -11,6 +11,7 @@
 mod avx512;
 mod epilogue;
 mod factor;
+mod feed_forward;
 mod linear;
 #[cfg(target_arch = "x86_64")]
 mod pack;
@@ -23,6 +24,7 @@ use crate::cpu::Path;
 
 pub use epilogue::Epilogue;
 pub(crate) use factor::Factor;
+pub use feed_forward::{FeedForward, FeedForwardGradients};
 pub use linear::{Packed, linear, linear_packed};
 
 /// A matrix in a slice: element (i, j) is `data[i * row_stride + j * col_stride]`.

@@ -31,8 +31,8 @@ fn scratch(len: usize) -> Vec<Lane> {
 thread_local! {
     /// Where this thread packs its factors; taken out while a product runs.
     static SCRATCH: Cell<[Vec<Lane>; 2]> = const { Cell::new([Vec::new(), Vec::new()]) };
-    /// Where factors are packed that several threads read.
-    static PANELS: Cell<Vec<Lane>> = const { Cell::new(Vec::new()) };
+    /// Where factors are packed that several threads read: those not lent now.
+    static PANELS: RefCell<Vec<Vec<Lane>>> = const { RefCell::new(Vec::new()) };
     /// Panels of small factors that nobody uses now.
     static FREE: RefCell<Vec<Vec<Lane>>> = const { RefCell::new(Vec::new()) };
 }
@@ -40,7 +40,7 @@ thread_local! {
 /// Lends all panels of `b [k, n]`, packed by all threads.
 pub(super) fn with_panels<R>(b: View<f32>, k: usize, n: usize, work: impl FnOnce(&[Lane]) -> R) -> R {
     let lanes = k * n.div_ceil(16);
-    let mut memory = PANELS.take();
+    let mut memory = PANELS.with_borrow_mut(Vec::pop).unwrap_or_default();
     memory.clear();
     memory.reserve(lanes);
     memory.spare_capacity_mut()[..lanes].par_chunks_mut(k * PANEL_LANES).enumerate().for_each(
@@ -53,7 +53,7 @@ pub(super) fn with_panels<R>(b: View<f32>, k: usize, n: usize, work: impl FnOnce
     // SAFETY: every panel has written its lanes.
     unsafe { memory.set_len(lanes) };
     let result = work(&memory);
-    PANELS.set(memory);
+    PANELS.with_borrow_mut(|free| free.push(memory));
     result
 }
 
@@ -259,20 +259,31 @@ pub(super) unsafe fn strips(a: View<f32>, row: usize, rows: usize, column: usize
             }
             return;
         }
-        for j in 0..k {
+        for j in (0..k).step_by(2) {
             let column = src.add(j * a.col_stride);
+            let pair = j + 1 < k;
+            let next = if pair { column.add(a.col_stride) } else { column };
             // Columns lie pages apart, where no hardware looks ahead.
             let ahead = column.wrapping_add(AHEAD * a.col_stride);
             for i in (0..rows).step_by(16) {
                 _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(i).cast());
+                _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(a.col_stride + i).cast());
             }
             for i in (0..rows).step_by(8) {
                 let dst = out.add(i * k + 8 * j);
                 if rows - i >= 8 {
-                    _mm256_storeu_ps(dst, _mm256_loadu_ps(column.add(i)));
+                    let low = _mm512_castps256_ps512(_mm256_loadu_ps(column.add(i)));
+                    let both = _mm512_insertf64x4::<1>(
+                        _mm512_castps_pd(low),
+                        _mm256_castps_pd(_mm256_loadu_ps(next.add(i))),
+                    );
+                    _mm512_mask_storeu_pd(dst.cast(), if pair { 0xff } else { 0x0f }, both);
                 } else {
                     for r in 0..rows - i {
                         *dst.add(r) = *column.add(i + r);
+                        if pair {
+                            *dst.add(8 + r) = *next.add(i + r);
+                        }
                     }
                 }
             }
