@@ -9,6 +9,8 @@
 use crate::Real;
 use crate::cpu::simd;
 use crate::parallel::{map, rows};
+#[cfg(target_arch = "x86_64")]
+use crate::{cpu::Path, wide};
 
 /// Elements of a block: the unit of sharing out, and of the sums of [`squared_norm`].
 const BLOCK: usize = 8192;
@@ -65,30 +67,31 @@ pub fn adamw<T: Real>(settings: &AdamW, parameter: &mut [T], gradient: &[T], m: 
     });
 }
 
-/// The sum of squares, in f64 and in one order on any number of threads.
-pub fn squared_norm<T: Real>(xs: &[T]) -> f64 {
-    let blocks: Vec<&[T]> = xs.chunks(BLOCK).collect();
-    let block = |i: usize| {
-        simd(
-            #[inline(always)]
-            || {
-                let mut lanes = [0.0; 16];
-                let chunks = blocks[i].chunks_exact(16);
-                let rest = chunks.remainder();
-                for c in chunks {
-                    for j in 0..16 {
-                        let x = c[j].to_f64();
-                        lanes[j] += x * x;
-                    }
-                }
-                for (lane, x) in lanes.iter_mut().zip(rest) {
-                    *lane += x.to_f64() * x.to_f64();
-                }
-                crate::real::sum(&lanes)
-            },
-        )
-    };
-    map(blocks.len(), BLOCK, block).into_iter().sum()
+/// The sum of squares of all elements of all slices, in f64 and in one order on any number of threads.
+pub fn squared_norm<T: Real>(slices: &[&[T]]) -> f64 {
+    const TASK: usize = 8; // blocks
+    let blocks: Vec<&[T]> = slices.iter().flat_map(|xs| xs.chunks(BLOCK)).collect();
+    let tasks: Vec<&[&[T]]> = blocks.chunks(TASK).collect();
+    map(tasks.len(), TASK * BLOCK, |i| tasks[i].iter().map(|xs| squares(xs)).sum::<f64>()).into_iter().sum()
+}
+
+fn squares<T: Real>(xs: &[T]) -> f64 {
+    #[cfg(target_arch = "x86_64")]
+    if let (Path::Avx512, Some(xs)) = (Path::detect(), T::as_f32(xs)) {
+        // SAFETY: the instructions are there.
+        return unsafe { wide::squares(xs) };
+    }
+    let mut lanes = [0.0; 32];
+    let (whole, rest) = xs.as_chunks::<32>();
+    for xs in whole {
+        for j in 0..32 {
+            lanes[j] += xs[j].to_f64() * xs[j].to_f64();
+        }
+    }
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane += x.to_f64() * x.to_f64();
+    }
+    crate::real::sum(&lanes)
 }
 
 #[cfg(test)]
@@ -150,11 +153,14 @@ mod tests {
     #[test]
     fn squares_are_added_in_f64() {
         assert_eq!(squared_norm::<f32>(&[]), 0.0);
-        assert_eq!(squared_norm(&[3f32, 4.0]), 25.0);
-        assert_eq!(squared_norm(&vec![1e-4f32; 100_000]), squared_norm(&vec![f64::from(1e-4f32); 100_000]));
+        assert_eq!(squared_norm(&[&[3f32, 4.0][..], &[], &[12.0]]), 169.0);
+        let (x, y) = (vec![1e-4f32; 100_000], vec![f64::from(1e-4f32); 100_000]);
+        assert!((squared_norm(&[&x]) / squared_norm(&[&y]) - 1.0).abs() < 1e-13);
+        let odd: Vec<f32> = (0..77).map(|i| i as f32).collect();
+        assert_eq!(squared_norm(&[&odd]), (76 * 77 * 153 / 6) as f64);
         let x = wave(100_003, 0.7);
         let want: f64 = x.iter().map(|x| x * x).sum();
-        assert!((squared_norm(&x) / want - 1.0).abs() < 1e-13);
+        assert!((squared_norm(&[&x]) / want - 1.0).abs() < 1e-13);
     }
 
     #[test]
@@ -163,7 +169,7 @@ mod tests {
         let run = || {
             let (mut theta, mut m, mut v) = (x.clone(), vec![0.0; x.len()], vec![0.0; x.len()]);
             adamw(&STEP, &mut theta, &x, &mut m, &mut v);
-            (theta, m, v, squared_norm(&x).to_bits())
+            (theta, m, v, squared_norm(&[&x, &x[..99]]).to_bits())
         };
         let pool = |n| rayon::ThreadPoolBuilder::new().num_threads(n).build().expect("a pool");
         assert_eq!(pool(1).install(run), pool(3).install(run));

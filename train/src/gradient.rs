@@ -27,7 +27,7 @@ impl Gradient {
 
     /// The first parameter whose gradient is not finite.
     pub(crate) fn first_not_finite(&self) -> Option<usize> {
-        let finite = |g: &Tensor| squared_norm(g).is_ok_and(f64::is_finite);
+        let finite = |g: &Tensor| squared_norm([g]).is_ok_and(f64::is_finite);
         self.sums.iter().position(|sum| sum.as_ref().is_some_and(|g| !finite(g)))
     }
 }
@@ -63,6 +63,6 @@ pub(crate) fn gradient<O: Objective>(
             }
         }
     }
-    let squared: f64 = sums.iter().flatten().map(squared_norm).sum::<bert4rs_tensor::Result<_>>()?;
-    Ok(Gradient { sums, loss: mean_loss, norm: squared.sqrt() })
+    let norm = squared_norm(sums.iter().flatten())?.sqrt();
+    Ok(Gradient { sums, loss: mean_loss, norm })
 }

@@ -8,7 +8,7 @@ use bert4rs_kernels::{Real, parallel};
 
 use crate::storage::float;
 use crate::tensor::SharedValues;
-use crate::{Element, Error, Parameter, Result, Tensor};
+use crate::{DType, Element, Error, Parameter, Result, Tensor, profile};
 
 /// One AdamW step of `parameter`; the moments `m` and `v` start as zeros and are changed in place.
 pub fn adamw(
@@ -36,9 +36,17 @@ pub fn adamw(
     })
 }
 
-/// The sum of squares, in f64; not finite when an element is not.
-pub fn squared_norm(x: &Tensor) -> Result<f64> {
-    float!("squared_norm", x, T => Ok(kernel::squared_norm(x.values::<T>()?)))
+/// The sum of squares of all elements of all tensors, in f64; not finite when an element is not.
+pub fn squared_norm<'a>(xs: impl IntoIterator<Item = &'a Tensor>) -> Result<f64> {
+    let _scope = profile::scope("squared_norm");
+    let (mut singles, mut doubles) = (Vec::new(), Vec::new());
+    for x in xs {
+        match x.dtype() {
+            DType::F32 => singles.push(x.values::<f32>()?),
+            DType::F64 | DType::I64 => doubles.push(x.values::<f64>()?), // an error for integers
+        }
+    }
+    Ok(kernel::squared_norm(&singles) + kernel::squared_norm(&doubles))
 }
 
 /// `sum += x`
@@ -87,7 +95,7 @@ fn change<T: Element, R>(tensor: &mut Tensor, change: impl FnOnce(&mut [T]) -> R
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{DType, ParameterKind, Params};
+    use crate::{ParameterKind, Params};
 
     fn vector(xs: &[f64]) -> Tensor {
         Tensor::new(xs.to_vec(), &[xs.len()]).unwrap()
@@ -101,8 +109,8 @@ mod tests {
         moving_average(&mut s, &vector(&[1.0, 2.0]), 0.75).unwrap();
         assert_eq!(s.to_f64_vec(), [8.5, 17.0]);
         assert_eq!(held.to_f64_vec(), [1.0, 2.0], "a value that somebody holds never changes");
-        assert_eq!(squared_norm(&s).unwrap(), 8.5 * 8.5 + 17.0 * 17.0);
-        assert!(squared_norm(&vector(&[1.0, f64::NAN])).unwrap().is_nan());
+        assert_eq!(squared_norm([&s]).unwrap(), 8.5 * 8.5 + 17.0 * 17.0);
+        assert!(squared_norm([&vector(&[1.0, f64::NAN])]).unwrap().is_nan());
         assert!(accumulate(&mut s, &vector(&[1.0])).unwrap_err().to_string().contains("differ"));
         assert!(accumulate(&mut s, &Tensor::zeros(&[2], DType::F32)).is_err());
         assert_eq!(s.to_f64_vec(), [8.5, 17.0]);
