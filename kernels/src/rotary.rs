@@ -63,9 +63,25 @@ pub fn rotate<T: Real>(
     layout: Layout,
     inverse: bool,
 ) {
+    rotate_first(x, heads, heads, head_size, rotary_size, table, positions, layout, inverse);
+}
+
+/// As [`rotate`], the first `turned` heads only.
+pub fn rotate_first<T: Real>(
+    x: &mut [T],
+    heads: usize,
+    turned: usize,
+    head_size: usize,
+    rotary_size: usize,
+    table: &Table<T>,
+    positions: &[usize],
+    layout: Layout,
+    inverse: bool,
+) {
     let width = heads * head_size;
     let pairs = table.pairs;
     assert_eq!(rotary_size, 2 * pairs, "rotary: the table is for another size");
+    assert!(turned <= heads, "rotary: more heads to turn than there are");
     assert!(rotary_size <= head_size, "rotary: more numbers to turn than a head has");
     assert_eq!(x.len(), positions.len() * width, "rotary: x has a wrong length");
     if pairs == 0 {
@@ -79,7 +95,7 @@ pub fn rotate<T: Real>(
                 #[inline(always)]
                 || {
                     let sign = if inverse { -T::ONE } else { T::ONE };
-                    for head in x.chunks_exact_mut(head_size) {
+                    for head in x.chunks_exact_mut(head_size).take(turned) {
                         match layout {
                             Layout::Interleaved => {
                                 let pairs = head[..rotary_size].chunks_exact_mut(2);

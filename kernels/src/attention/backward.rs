@@ -4,43 +4,58 @@
 //!              dq_i = sum_j ds_ij k_j;  dk_j = sum_i ds_ij q_i;  dv_j = sum_i p_ij f_ij d_out_i
 //! Numerics:    sums over queries run block by block in one thread, so they do not depend on threads
 
-use super::{Attention, BLOCK, Head, Shared, room, row};
+use super::{Attention, BLOCK, Head, Rows, Shared, room, row};
 use crate::cpu::simd;
 use crate::gemm::{Factor, View};
 use crate::{Real, parallel, real};
 
-/// Sets `dq`, `dk`, `dv` `[T, H K]`; `out` and `lse` are results of [`super::forward`].
+/// Where the gradients of queries, keys and values go.
+pub enum Gradients<'a, T> {
+    /// Three slices `[T, H K]`.
+    Apart([&'a mut [T]; 3]),
+    /// Side by side in one, `[T, 3 H K]`.
+    Joint(&'a mut [T]),
+}
+
+/// Sets the gradients; `out` and `lse` are results of [`super::forward`] with these inputs.
 pub fn backward<T: Real>(
     attention: &Attention,
-    q: &[T],
-    k: &[T],
-    v: &[T],
+    inputs: [Rows<T>; 3],
     out: &[T],
     lse: &[T],
     d_out: &[T],
-    dq: &mut [T],
-    dk: &mut [T],
-    dv: &mut [T],
+    gradients: Gradients<T>,
 ) {
-    attention.check(&[q, k, v, out, d_out, dq, dk, dv], Some(lse));
+    attention.check(&inputs, &[out, d_out], Some(lse));
+    let (width, tokens) = (attention.width(), attention.tokens());
+    let gradients = match gradients {
+        Gradients::Apart(slices) => {
+            slices.iter().for_each(|d| assert_eq!(d.len(), tokens * width, "attention: gradients"));
+            slices.map(|d| Shared::new(d, width))
+        }
+        Gradients::Joint(d) => {
+            assert_eq!(d.len(), 3 * tokens * width, "attention: gradients");
+            Shared::joint(d, width)
+        }
+    };
     let heads: Vec<Head> = attention.all().collect();
-    let len = attention.tokens() / heads.len().max(1) * attention.heads;
-    let gradients = [Shared::new(dq), Shared::new(dk), Shared::new(dv)];
+    let len = tokens / heads.len().max(1) * attention.heads;
     let scratch = || [const { Vec::new() }; 6];
     parallel::each_with(heads.len(), len * len * attention.key_size, scratch, |scratch, i| {
-        backward_head(heads[i], [q, k, v, out, d_out], lse, &gradients, scratch);
+        backward_head(heads[i], inputs, [out, d_out], lse, &gradients, scratch);
     });
 }
 
 fn backward_head<T: Real>(
     head: Head,
-    inputs: [&[T]; 5],
+    [q, k, v]: [Rows<T>; 3],
+    [out, d_out]: [&[T]; 2],
     lse: &[T],
     gradients: &[Shared<T>; 3],
     scratch: &mut [Vec<T>; 6],
 ) {
-    let [q, k, v, out, d_out] = inputs;
     let size = head.attention.key_size;
+    let d_outs = Rows { data: d_out, stride: head.attention.width() };
     let scale = T::from_f64(head.attention.scale);
     let keys = Factor::new(head.columns(k, 0), size, head.len); // [K, L]
     let values = Factor::new(head.columns(v, 0), size, head.len); // [K, L]
@@ -57,7 +72,7 @@ fn backward_head<T: Real>(
         let seen = head.seen(first + rows - 1);
         let (p, ds) = (&mut p[..rows * seen], &mut ds[..rows * seen]);
         keys.multiply(rows, seen, size, head.rows(q, first), p, false);
-        values.multiply(rows, seen, size, head.rows(d_out, first), ds, false);
+        values.multiply(rows, seen, size, head.rows(d_outs, first), ds, false);
         for (i, (p, ds)) in p.chunks_exact_mut(seen).zip(ds.chunks_exact_mut(seen)).enumerate() {
             let i = first + i;
             let lse = lse[(head.start + i) * head.attention.heads + head.head];
@@ -66,7 +81,8 @@ fn backward_head<T: Real>(
             p_hidden.fill(T::ZERO);
             ds_hidden.fill(T::ZERO);
             head.drop(i, ds, factors);
-            let (out, d_out) = (&out[head.at(i)..][..size], &d_out[head.at(i)..][..size]);
+            let at = head.at(d_outs.stride, i);
+            let (out, d_out) = (&out[at..][..size], &d_out[at..][..size]);
             let mean = simd(
                 #[inline(always)]
                 || real::dot(out, d_out),
@@ -82,8 +98,8 @@ fn backward_head<T: Real>(
         write(head, first, dq, &gradients[0]);
         let queries = Factor::new(head.rows(q, first), rows, size);
         queries.multiply(seen, size, rows, View::transposed(ds, seen), &mut dk[..seen * size], true);
-        let d_outs = Factor::new(head.rows(d_out, first), rows, size);
-        d_outs.multiply(seen, size, rows, View::transposed(p, seen), &mut dv[..seen * size], true);
+        let d_out_rows = Factor::new(head.rows(d_outs, first), rows, size);
+        d_out_rows.multiply(seen, size, rows, View::transposed(p, seen), &mut dv[..seen * size], true);
     }
     write(head, 0, dk, &gradients[1]);
     write(head, 0, dv, &gradients[2]);
@@ -94,6 +110,6 @@ fn write<T: Real>(head: Head, first: usize, rows: &[T], to: &Shared<T>) {
     let size = head.attention.key_size;
     for (i, row) in rows.chunks_exact(size.max(1)).enumerate() {
         // SAFETY: one thread has this head of this sequence.
-        unsafe { to.row(head.at(first + i), size) }.copy_from_slice(row);
+        unsafe { to.row(head.at(to.stride, first + i), size) }.copy_from_slice(row);
     }
 }

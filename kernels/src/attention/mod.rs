@@ -14,7 +14,7 @@
 mod backward;
 mod row;
 
-pub use backward::backward;
+pub use backward::{Gradients, backward};
 
 use crate::cpu::simd;
 use crate::gemm::{Factor, View};
@@ -53,6 +53,22 @@ pub struct Attention<'a> {
     pub dropout: Option<Dropout>,
 }
 
+/// Queries, keys or values: row `i` starts at `i * stride` and has `H K` numbers.
+#[derive(Clone, Copy, Debug)]
+pub struct Rows<'a, T> {
+    /// The numbers, from the first of row 0.
+    pub data: &'a [T],
+    /// Distance of rows.
+    pub stride: usize,
+}
+
+impl<'a, T> Rows<'a, T> {
+    /// Queries, keys and values side by side in `x [T, 3 width]`.
+    pub fn joint(x: &'a [T], width: usize) -> [Self; 3] {
+        [0, 1, 2].map(|i| Self { data: &x[(i * width).min(x.len())..], stride: 3 * width })
+    }
+}
+
 /// One head of one sequence.
 #[derive(Clone, Copy)]
 struct Head<'a> {
@@ -72,7 +88,12 @@ impl<'a> Attention<'a> {
         self.offsets.last().copied().unwrap_or(0)
     }
 
-    fn check<T>(&self, wide: &[&[T]], lse: Option<&[T]>) {
+    fn check<T>(&self, operands: &[Rows<T>; 3], wide: &[&[T]], lse: Option<&[T]>) {
+        for x in operands {
+            let enough = self.tokens() == 0
+                || x.stride >= self.width() && x.data.len() >= (self.tokens() - 1) * x.stride + self.width();
+            assert!(enough, "attention: queries, keys or values have a wrong length");
+        }
         assert!(self.offsets.is_sorted(), "attention: offsets decrease");
         assert!(self.offsets.first().is_none_or(|&first| first == 0), "attention: offsets do not start at 0");
         for x in wide {
@@ -115,19 +136,19 @@ impl Head<'_> {
         self.visible(i).next_multiple_of(Factor::<f32>::STEP).min(self.len)
     }
 
-    /// Where row `i` of this head starts in a `[T, H K]` slice.
-    fn at(&self, i: usize) -> usize {
-        (self.start + i) * self.attention.width() + self.head * self.attention.key_size
+    /// Where row `i` of this head starts, rows being `stride` apart.
+    fn at(&self, stride: usize, i: usize) -> usize {
+        (self.start + i) * stride + self.head * self.attention.key_size
     }
 
-    /// Rows from `i` of this head in a `[T, H K]` slice, `[.., K]`.
-    fn rows<'x, T>(&self, x: &'x [T], i: usize) -> View<'x, T> {
-        View::row_major(&x[self.at(i)..], self.attention.width())
+    /// Rows from `i` of this head, `[.., K]`.
+    fn rows<'x, T>(&self, x: Rows<'x, T>, i: usize) -> View<'x, T> {
+        View::row_major(&x.data[self.at(x.stride, i)..], x.stride)
     }
 
     /// As [`Head::rows`], transposed: `[K, ..]`.
-    fn columns<'x, T>(&self, x: &'x [T], i: usize) -> View<'x, T> {
-        View::transposed(&x[self.at(i)..], self.attention.width())
+    fn columns<'x, T>(&self, x: Rows<'x, T>, i: usize) -> View<'x, T> {
+        View::transposed(&x.data[self.at(x.stride, i)..], x.stride)
     }
 
     /// Multiplies a row of query `i` by its dropout factors, from key 0.
@@ -150,24 +171,38 @@ impl Head<'_> {
 }
 
 /// A `[T, H K]` or `[T, H]` output that many threads write, each its own rows of its own head.
-struct Shared<'a, T>(*mut T, usize, PhantomData<&'a mut [T]>);
+struct Shared<'a, T> {
+    start: *mut T,
+    len: usize,
+    stride: usize,
+    borrowed: PhantomData<&'a mut [T]>,
+}
 // SAFETY: the users of `row` write disjoint rows.
 unsafe impl<T: Send> Send for Shared<'_, T> {}
 // SAFETY: as above.
 unsafe impl<T: Send> Sync for Shared<'_, T> {}
 
 impl<'a, T> Shared<'a, T> {
-    fn new(x: &'a mut [T]) -> Self {
-        Self(x.as_mut_ptr(), x.len(), PhantomData)
+    fn new(x: &'a mut [T], stride: usize) -> Self {
+        Self { start: x.as_mut_ptr(), len: x.len(), stride, borrowed: PhantomData }
+    }
+
+    /// Three outputs of `width` side by side in `x [T, 3 width]`.
+    fn joint(x: &'a mut [T], width: usize) -> [Self; 3] {
+        [0, 1, 2].map(|i| {
+            let from = (i * width).min(x.len());
+            let start = x.as_mut_ptr().wrapping_add(from);
+            Self { start, len: x.len() - from, stride: 3 * width, borrowed: PhantomData }
+        })
     }
 
     /// # Safety
     /// Nobody else uses these elements at the same time.
     #[allow(clippy::mut_from_ref)] // the elements are the caller's alone
     unsafe fn row(&self, at: usize, len: usize) -> &mut [T] {
-        assert!(at + len <= self.1);
+        assert!(at + len <= self.len);
         // SAFETY: in bounds, and exclusive by the contract.
-        unsafe { std::slice::from_raw_parts_mut(self.0.add(at), len) }
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(at), len) }
     }
 }
 
@@ -188,23 +223,21 @@ fn room<T: Real>(memory: &mut Vec<T>, len: usize) -> &mut [T] {
 
 /// Sets `out [T, H K]`, and `lse [T, H]`, the logarithm of the sum of exponentials of every row, which
 /// the backward pass needs; an empty `lse` is left alone.
-pub fn forward<T: Real>(attention: &Attention, q: &[T], k: &[T], v: &[T], out: &mut [T], lse: &mut [T]) {
-    attention.check(&[q, k, v, out], if lse.is_empty() { None } else { Some(lse) });
+pub fn forward<T: Real>(attention: &Attention, inputs: [Rows<T>; 3], out: &mut [T], lse: &mut [T]) {
+    attention.check(&inputs, &[out], if lse.is_empty() { None } else { Some(lse) });
     let heads: Vec<Head> = attention.all().collect();
     let len = attention.tokens() / heads.len().max(1) * attention.heads;
-    let (out, lse) = (Shared::new(out), Shared::new(lse));
+    let (out, lse) = (Shared::new(out, attention.width()), Shared::new(lse, attention.heads));
     let cost = len * len * attention.key_size / 4;
     let scratch = || Scratch { scores: Vec::new(), gathered: Vec::new(), factors: Vec::new() };
     parallel::each_with(heads.len(), cost, scratch, |scratch, i| {
-        forward_head(heads[i], q, k, v, &out, &lse, scratch);
+        forward_head(heads[i], inputs, &out, &lse, scratch);
     });
 }
 
 fn forward_head<T: Real>(
     head: Head,
-    q: &[T],
-    k: &[T],
-    v: &[T],
+    [q, k, v]: [Rows<T>; 3],
     out: &Shared<T>,
     lse: &Shared<T>,
     scratch: &mut Scratch<T>,
@@ -225,7 +258,7 @@ fn forward_head<T: Real>(
             let (max, sum) = row::exponentials(row, scale);
             hidden.fill(T::ZERO);
             sums[i] = T::ONE / sum;
-            if lse.1 > 0 {
+            if lse.len > 0 {
                 let at = (head.start + first + i) * head.attention.heads + head.head;
                 // SAFETY: this head alone writes this element.
                 unsafe { lse.row(at, 1)[0] = max + sum.ln() };
@@ -236,7 +269,7 @@ fn forward_head<T: Real>(
         values.multiply(rows, size, seen, View::row_major(scores, seen), gathered, false);
         for (i, values) in gathered.chunks_exact(size.max(1)).enumerate() {
             // SAFETY: this head alone writes these rows of its own.
-            let out = unsafe { out.row(head.at(first + i), size) };
+            let out = unsafe { out.row(head.at(out.stride, first + i), size) };
             simd(
                 #[inline(always)]
                 || {

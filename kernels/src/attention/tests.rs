@@ -50,10 +50,34 @@ fn reference(attention: &Attention, q: &[f64], k: &[f64], v: &[f64]) -> (Vec<f64
 fn run<T: Real>(attention: &Attention, q: &[T], k: &[T], v: &[T], d_out: &[T]) -> [Vec<T>; 5] {
     let nan = || vec![T::from_f64(f64::NAN); q.len()];
     let (mut out, mut lse) = (nan(), vec![T::ZERO; attention.tokens() * attention.heads]);
-    forward(attention, q, k, v, &mut out, &mut lse);
+    let width = attention.width();
+    let inputs = [q, k, v].map(|data| Rows { data, stride: width });
+    forward(attention, inputs, &mut out, &mut lse);
     let (mut dq, mut dk, mut dv) = (nan(), nan(), nan());
-    backward(attention, q, k, v, &out, &lse, d_out, &mut dq, &mut dk, &mut dv);
+    backward(attention, inputs, &out, &lse, d_out, Gradients::Apart([&mut dq, &mut dk, &mut dv]));
     [out, lse, dq, dk, dv]
+}
+
+#[test]
+fn operands_side_by_side_give_the_bits_of_those_apart() {
+    for attention in settings(&OFFSETS) {
+        let x: [Vec<f32>; 4] = std::array::from_fn(|i| numbers(1280, i as u64, 1.5));
+        let [q, k, v, d_out] = &x;
+        let apart = run(&attention, q, k, v, d_out);
+        let width = attention.width();
+        let rows = |x: &[&[f32]; 3]| -> Vec<f32> {
+            let row = |t: usize| x.map(|x| &x[t * width..][..width]).concat();
+            (0..attention.tokens()).flat_map(row).collect()
+        };
+        let joint = rows(&[q, k, v]);
+        let (mut out, mut lse) = (vec![9.0; q.len()], vec![9.0; attention.tokens() * attention.heads]);
+        forward(&attention, Rows::joint(&joint, width), &mut out, &mut lse);
+        let mut d = vec![9.0; joint.len()];
+        let inputs = Rows::joint(&joint, width);
+        backward(&attention, inputs, &out, &lse, d_out, Gradients::Joint(&mut d));
+        assert_eq!([&out, &lse], [&apart[0], &apart[1]]);
+        assert_eq!(d, rows(&[&apart[2], &apart[3], &apart[4]]));
+    }
 }
 
 fn close<T: Real>(got: &[T], want: &[f64], tolerance: f64, what: &str) {

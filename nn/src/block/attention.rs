@@ -4,23 +4,32 @@
 //! Reference:   Vaswani et al., Attention is all you need, 2017.
 
 use bert4rs_tensor::Tensor;
-use bert4rs_tensor::op::attention::{Attention, attention};
+use bert4rs_tensor::op::attention::{Attention, attention, joint_attention};
+use bert4rs_tensor::op::feed_forward::Layer;
+use bert4rs_tensor::op::joint_linear::joint_linear;
 use bert4rs_tensor::op::prepared::WeightPrecision;
 
 use super::Linear;
 use super::layer::Surroundings;
 use crate::{Builder, Ctx, Init, Result};
 
-/// The four products of attention.
+/// The products of attention.
 #[derive(Clone)]
 pub struct SelfAttention {
-    query: Linear,
-    key: Linear,
-    value: Linear,
+    inputs: Inputs,
     output: Linear,
     heads: usize,
     key_size: usize,
     dropout: f64,
+}
+
+/// The layers that make queries, keys and values.
+#[derive(Clone)]
+enum Inputs {
+    /// Three, as they are trained and saved.
+    Apart([Linear; 3]),
+    /// One, prepared for inference.
+    Joint(Linear),
 }
 
 impl SelfAttention {
@@ -35,21 +44,21 @@ impl SelfAttention {
         init: Init,
     ) -> Result<Self> {
         let inner = heads * key_size;
-        Ok(Self {
-            query: Linear::new(&mut builder.at("self.query"), width, inner, bias, init)?,
-            key: Linear::new(&mut builder.at("self.key"), width, inner, bias, init)?,
-            value: Linear::new(&mut builder.at("self.value"), width, inner, bias, init)?,
-            output: Linear::new(&mut builder.at("output.dense"), inner, width, bias, init)?,
-            heads,
-            key_size,
-            dropout,
-        })
+        let mut input =
+            |name: &str| Linear::new(&mut builder.at(format!("self.{name}")), width, inner, bias, init);
+        let inputs = Inputs::Apart([input("query")?, input("key")?, input("value")?]);
+        let output = Linear::new(&mut builder.at("output.dense"), inner, width, bias, init)?;
+        Ok(Self { inputs, output, heads, key_size, dropout })
     }
 
     /// Arranges the weights for inference; see [`Linear::prepare`].
     pub fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
-        let products = [&mut self.query, &mut self.key, &mut self.value, &mut self.output];
-        products.into_iter().try_for_each(|product| product.prepare(precision))
+        if let Inputs::Apart([query, key, value]) = &self.inputs {
+            let mut joint = Linear::joined(&[query, key, value])?;
+            joint.prepare(precision)?;
+            self.inputs = Inputs::Joint(joint);
+        }
+        self.output.prepare(precision)
     }
 
     /// What every token gathers from those it sees, plus `residual`.
@@ -60,20 +69,43 @@ impl SelfAttention {
         around: &Surroundings,
         residual: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let mut q = self.query.forward(ctx, x)?; // [T, H K]
-        let mut k = self.key.forward(ctx, x)?;
-        let v = self.value.forward(ctx, x)?;
-        if let Some(rotation) = &around.rotation {
-            q = rotation.turn_queries(&q, self.heads)?;
-            k = rotation.turn(&k, self.heads)?;
-        }
+        let joint = self.inputs(ctx, x)?; // [T, 3 H K]
         let how = Attention {
             heads: self.heads,
             scale: 1.0 / (self.key_size as f64).sqrt(),
             mask: around.mask.clone(),
             dropout: ctx.seed(self.dropout).map(|seed| (self.dropout, seed)),
         };
-        let gathered = attention(&q, &k, &v, around.batch, &how)?; // [T, H K]
+        let turned = match &around.rotation {
+            None => Some(joint.clone()),
+            Some(rotation) => rotation.turn_joint(&joint, self.heads)?,
+        };
+        let gathered = match (turned, &around.rotation) {
+            (Some(joint), _) => joint_attention(&joint, around.batch, &how)?,
+            (None, rotation) => {
+                let inner = self.heads * self.key_size;
+                let part = |i: usize| joint.narrow(1, i * inner, inner);
+                let (mut q, mut k, v) = (part(0)?, part(1)?, part(2)?);
+                if let Some(rotation) = rotation {
+                    q = rotation.turn_queries(&q, self.heads)?;
+                    k = rotation.turn(&k, self.heads)?;
+                }
+                attention(&q, &k, &v, around.batch, &how)?
+            }
+        }; // [T, H K]
         self.output.forward_with(ctx, &gathered, None, residual)
+    }
+
+    /// Queries, keys and values side by side.
+    fn inputs(&self, ctx: &Ctx, x: &Tensor) -> Result<Tensor> {
+        match &self.inputs {
+            Inputs::Joint(joint) => joint.forward(ctx, x),
+            Inputs::Apart(apart) => {
+                let values = apart.iter().map(|layer| layer.values(ctx)).collect::<Result<Vec<_>>>()?;
+                let layers: Vec<Layer> =
+                    values.iter().map(|(weight, bias)| Layer { weight, bias: bias.as_ref() }).collect();
+                Ok(joint_linear(x, &layers)?)
+            }
+        }
     }
 }

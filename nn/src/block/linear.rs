@@ -7,7 +7,7 @@ use std::sync::Arc;
 use bert4rs_tensor::op::Activation;
 use bert4rs_tensor::op::linear::{After, linear};
 use bert4rs_tensor::op::prepared::{PreparedMatrix, WeightPrecision, linear_twice};
-use bert4rs_tensor::{Parameter, ParameterKind, Tensor};
+use bert4rs_tensor::{Parameter, ParameterKind, Params, Tensor};
 
 use crate::{Builder, Ctx, Error, Init, Result};
 
@@ -78,6 +78,22 @@ impl Linear {
             self.weight = Weight::Prepared(Arc::new(matrix));
         }
         Ok(())
+    }
+
+    /// One layer that gives the results of several, of one input, side by side, as they are now.
+    pub(super) fn joined(layers: &[&Linear]) -> Result<Self> {
+        let ctx = Ctx::inference();
+        let values = layers.iter().map(|layer| layer.values(&ctx)).collect::<Result<Vec<_>>>()?;
+        let join = |parts: Vec<&Tensor>| Tensor::concat(&parts, 0);
+        let mut params = Params::new();
+        let weight = join(values.iter().map(|(weight, _)| weight).collect())?;
+        let weight = params.add("weight", &weight, ParameterKind::Matrix)?;
+        let biases: Vec<&Tensor> = values.iter().filter_map(|(_, bias)| bias.as_ref()).collect();
+        let bias = match biases.is_empty() {
+            true => None,
+            false => Some(params.add("bias", &join(biases)?, ParameterKind::Bias)?),
+        };
+        Ok(Self { weight: Weight::Parameter(weight), bias })
     }
 
     /// `outer(f(self(x))) + r` in inference: where both are prepared, what is between them stays in cache.

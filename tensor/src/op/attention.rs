@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
-use bert4rs_kernels::attention as kernel;
+use bert4rs_kernels::Real;
+use bert4rs_kernels::attention::{self as kernel, Gradients, Rows};
 use bert4rs_kernels::random::Dropout;
 
 use crate::buffer::unset;
 use crate::storage::{Storage, float};
-use crate::{Error, Packed, Result, Tensor};
+use crate::{Element, Error, Packed, Result, Tensor};
 
 /// Which tokens of its own sequence a token sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,57 +54,88 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Packed, how: &Atten
     let &[tokens, width] = q.shape() else {
         return Error::shape("attention", format!("q {:?}: expected [T, H K]", q.shape()));
     };
-    if k.shape() != q.shape()
-        || v.shape() != q.shape()
-        || tokens != batch.tokens()
-        || how.heads == 0
-        || width % how.heads != 0
-    {
-        return Error::shape(
-            "attention",
-            format!(
-                "q {:?}, k {:?}, v {:?}, {} heads, {} packed tokens do not fit",
-                q.shape(),
-                k.shape(),
-                v.shape(),
-                how.heads,
-                batch.tokens()
-            ),
-        );
+    if k.shape() != q.shape() || v.shape() != q.shape() {
+        let (q, k, v) = (q.shape(), k.shape(), v.shape());
+        return Error::shape("attention", format!("q {q:?}, k {k:?}, v {v:?} do not fit"));
     }
-    if let Mask::Prefix(n) = &how.mask
-        && n.len() != batch.sequences()
-    {
-        return Error::shape(
-            "attention",
-            format!("{} prefix lengths for {} sequences", n.len(), batch.sequences()),
-        );
+    attend(&[q, k, v], [tokens, width], batch, how)
+}
+
+/// As [`attention`], queries, keys and values side by side in `x [T, 3 H K]`: the result of one product.
+pub fn joint_attention(x: &Tensor, batch: &Packed, how: &Attention) -> Result<Tensor> {
+    match x.shape() {
+        &[tokens, three] if three % 3 == 0 => attend(&[x], [tokens, three / 3], batch, how),
+        other => Error::shape("attention", format!("x {other:?}: expected [T, 3 H K]")),
     }
-    if let Some((rate, _)) = how.dropout
-        && !(0.0..1.0).contains(&rate)
-    {
-        return Error::value("attention", format!("dropout rate {rate} is outside 0..1"));
-    }
-    let keep = [q, k, v].iter().any(|x| x.is_tracked());
+}
+
+/// Of one joint operand, or of three.
+fn attend(
+    operands: &[&Tensor],
+    [tokens, width]: [usize; 2],
+    batch: &Packed,
+    how: &Attention,
+) -> Result<Tensor> {
+    check([tokens, width], batch, how)?;
+    let keep = operands.iter().any(|x| x.is_tracked());
     let rows = if keep { tokens } else { 0 };
-    let (storage, lse) = float!("attention", q, T => {
+    let (storage, lse) = float!("attention", operands[0], T => {
         let (mut out, mut lse) = (unset::<T>(tokens * width), unset::<T>(rows * how.heads));
-        let kernel = settings(how, batch, width);
-        kernel::forward(&kernel, q.values::<T>()?, k.values()?, v.values()?, &mut out, &mut lse);
+        let inputs = inputs::<T>(operands, width)?;
+        kernel::forward(&settings(how, batch, width), inputs, &mut out, &mut lse);
         Ok::<_, Error>((Storage::from(out), Storage::from(lse)))
     })?;
     let lse = Tensor::constant(lse, vec![rows, how.heads]);
     let (how, batch) = (how.clone(), batch.clone());
-    Ok(Tensor::made("attention", true, storage, vec![tokens, width], &[q, k, v], move |step| {
+    Ok(Tensor::made("attention", true, storage, vec![tokens, width], operands, move |step| {
         float!("attention", step.grad, T => {
+            let operands: Vec<&Tensor> = step.inputs.iter().collect();
+            let inputs = inputs::<T>(&operands, width)?;
+            let how = settings(&how, &batch, width);
+            let (out, lse, d_out) = (step.output.values()?, lse.values()?, step.grad.values()?);
+            let done = |d, width| Some(Tensor::constant(Storage::from(d), vec![tokens, width]));
+            if operands.len() == 1 {
+                let mut d = unset::<T>(3 * tokens * width);
+                kernel::backward(&how, inputs, out, lse, d_out, Gradients::Joint(&mut d));
+                return Ok(vec![done(d, 3 * width)]);
+            }
             let mut grads = [0, 1, 2].map(|_| unset::<T>(tokens * width));
-            let [dq, dk, dv] = &mut grads;
-            let [q, k, v] = [0, 1, 2].map(|i| step.inputs[i].values::<T>());
-            let (out, d_out) = (step.output.values()?, step.grad.values()?);
-            kernel::backward(&settings(&how, &batch, width), q?, k?, v?, out, lse.values()?, d_out, dq, dk, dv);
-            Ok(grads.map(|g| Some(Tensor::constant(Storage::from(g), vec![tokens, width]))).into())
+            let slices = grads.each_mut().map(|d| &mut d[..]);
+            kernel::backward(&how, inputs, out, lse, d_out, Gradients::Apart(slices));
+            Ok(grads.map(|d| done(d, width)).into())
         })
     }))
+}
+
+fn check([tokens, width]: [usize; 2], batch: &Packed, how: &Attention) -> Result<()> {
+    if tokens != batch.tokens() || how.heads == 0 || width % how.heads != 0 {
+        let (heads, packed) = (how.heads, batch.tokens());
+        let message = format!("q [{tokens}, {width}], {heads} heads and {packed} packed tokens do not fit");
+        return Error::shape("attention", message);
+    }
+    if let Mask::Prefix(n) = &how.mask
+        && n.len() != batch.sequences()
+    {
+        let message = format!("{} prefix lengths for {} sequences", n.len(), batch.sequences());
+        return Error::shape("attention", message);
+    }
+    match how.dropout {
+        Some((rate, _)) if !(0.0..1.0).contains(&rate) => {
+            Error::value("attention", format!("dropout rate {rate} is outside 0..1"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Queries, keys and values of one joint operand, or of three.
+fn inputs<'a, T: Element + Real>(operands: &[&'a Tensor], width: usize) -> Result<[Rows<'a, T>; 3]> {
+    match operands {
+        &[q, k, v] => {
+            let rows = |x: &'a Tensor| Ok::<_, Error>(Rows { data: x.values::<T>()?, stride: width });
+            Ok([rows(q)?, rows(k)?, rows(v)?])
+        }
+        joint => Ok(Rows::joint(joint[0].values::<T>()?, width)),
+    }
 }
 
 fn settings<'a>(how: &'a Attention, batch: &'a Packed, width: usize) -> kernel::Attention<'a> {

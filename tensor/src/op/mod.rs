@@ -14,6 +14,7 @@ pub mod cross_entropy;
 pub mod dropout;
 pub mod feed_forward;
 pub mod index;
+pub mod joint_linear;
 pub mod layout;
 pub mod linear;
 pub mod lstm;

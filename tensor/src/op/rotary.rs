@@ -52,14 +52,25 @@ impl Tensor {
     /// Rotates the first channels of every head of `x [T, H, K]`, as many as the table has;
     /// `positions[t]` is the table row of token `t`.
     pub fn rotate(&self, table: &RotaryTable, positions: &[usize], layout: Layout) -> Result<Tensor> {
+        self.rotate_first(self.shape().get(1).copied().unwrap_or(0), table, positions, layout)
+    }
+
+    /// As [`Tensor::rotate`], the first `turned` heads only; the rest stay.
+    pub fn rotate_first(
+        &self,
+        turned: usize,
+        table: &RotaryTable,
+        positions: &[usize],
+        layout: Layout,
+    ) -> Result<Tensor> {
         let &[tokens, heads, size] = self.shape() else {
             return Error::shape("rotate", format!("expected [T, H, K], got {:?}", self.shape()));
         };
-        if positions.len() != tokens || table.size > size {
+        if positions.len() != tokens || table.size > size || turned > heads {
             return Error::shape(
                 "rotate",
                 format!(
-                    "{} positions and {} rotary channels for x {:?}",
+                    "{} positions, {turned} heads and {} rotary channels for x {:?}",
                     positions.len(),
                     table.size,
                     self.shape()
@@ -72,14 +83,14 @@ impl Tensor {
                 format!("position {p} in a table of {} positions", table.positions),
             );
         }
-        turn(self, heads, size, table.clone(), Arc::new(positions.to_vec()), layout, false)
+        let sizes = [heads, turned, size];
+        turn(self, sizes, table.clone(), Arc::new(positions.to_vec()), layout, false)
     }
 }
 
 fn turn(
     x: &Tensor,
-    heads: usize,
-    size: usize,
+    [heads, turned, size]: [usize; 3],
     table: RotaryTable,
     positions: Arc<Vec<usize>>,
     layout: Layout,
@@ -87,19 +98,36 @@ fn turn(
 ) -> Result<Tensor> {
     let storage = match x.storage() {
         Storage::F32(v) => {
-            let mut y = v.to_vec();
-            rotary::rotate(&mut y, heads, size, table.size, &table.single, &positions, layout, back);
+            let mut y = (**v).clone();
+            rotary::rotate_first(
+                &mut y,
+                heads,
+                turned,
+                size,
+                table.size,
+                &table.single,
+                &positions,
+                layout,
+                back,
+            );
             Storage::from(y)
         }
         _ => float!("rotate", x, T => {
             let x = x.cast(crate::DType::F64)?;
             let mut y = x.values::<f64>()?.to_vec();
-            rotary::rotate(&mut y, heads, size, table.size, &table.double, &positions, layout, back);
+            rotary::rotate_first(&mut y, heads, turned, size, table.size, &table.double, &positions, layout, back);
             debug_assert_eq!(size_of::<T>(), 8);
             Ok::<_, Error>(Storage::from(y))
         })?,
     };
     Ok(Tensor::made("rotate", false, storage, x.shape().to_vec(), &[x], move |step| {
-        Ok(vec![Some(turn(&step.grad, heads, size, table.clone(), positions.clone(), layout, !back)?)])
+        Ok(vec![Some(turn(
+            &step.grad,
+            [heads, turned, size],
+            table.clone(),
+            positions.clone(),
+            layout,
+            !back,
+        )?)])
     }))
 }

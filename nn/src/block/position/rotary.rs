@@ -69,6 +69,15 @@ impl Rotation {
         Ok(split.rotate(&self.table, &self.positions, self.layout)?.reshape(&[tokens, width])?)
     }
 
+    /// Turns the queries and keys of `x [T, 3 H K]`, which holds queries, keys and values side by side;
+    /// none where queries get more than a rotation.
+    pub(crate) fn turn_joint(&self, x: &Tensor, heads: usize) -> Result<Option<Tensor>> {
+        let (&[tokens, width], None) = (x.shape(), &self.query_factors) else { return Ok(None) };
+        let split = x.reshape(&[tokens, 3 * heads, width / (3 * heads).max(1)])?; // [T, 3 H, K]
+        let turned = split.rotate_first(2 * heads, &self.table, &self.positions, self.layout)?;
+        Ok(Some(turned.reshape(&[tokens, width])?))
+    }
+
     /// As [`Rotation::turn`], and sharper beyond the training length where the encoder asks for it.
     pub fn turn_queries(&self, x: &Tensor, heads: usize) -> Result<Tensor> {
         let x = self.turn(x, heads)?;
