@@ -341,7 +341,7 @@ fn broken_folders_say_what_is_wrong() {
     config(r#"{"model_type": "bert"}"#);
     assert!(load_error(dir.path()).contains("has no model.safetensors"));
     fs::write(dir.path().join("pytorch_model.bin"), "").unwrap();
-    assert!(load_error(dir.path()).contains("safe_serialization=True"));
+    assert!(load_error(dir.path()).contains("not a complete zip archive"));
     fs::remove_file(dir.path().join("pytorch_model.bin")).unwrap();
     let data = fs::read(folder("bert-tiny").join("model.safetensors")).unwrap();
     fs::write(dir.path().join("model.safetensors"), &data[..data.len() - 7]).unwrap();

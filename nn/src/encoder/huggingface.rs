@@ -79,14 +79,11 @@ impl Default for Foreign {
     }
 }
 
-/// The encoder that the `config.json` of a folder describes.
+/// The encoder that the config of a folder describes: `config.json`, or what lies beside a TensorFlow
+/// checkpoint.
 pub fn read_config(folder: &Path) -> Result<EncoderConfig> {
-    let path = folder.join("config.json");
+    let (path, value) = weights::config_file(folder)?;
     let fail = |message: String| Error::Checkpoint { path: path.display().to_string(), message };
-    let text = std::fs::read_to_string(&path).map_err(|e| {
-        fail(format!("cannot be read: {e}; a model folder holds config.json and model.safetensors"))
-    })?;
-    let value: Value = serde_json::from_str(&text).map_err(|e| fail(format!("is no JSON: {e}")))?;
     let kind = value.get("model_type").and_then(Value::as_str).unwrap_or_default().to_string();
     let config = match kind.as_str() {
         "bert" | "roformer" => serde_json::from_value(value)

@@ -1,16 +1,14 @@
 //! A folder of published weights: its tensors under our names, and nothing lost silently.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use bert4rs_tensor::Params;
-use bert4rs_tensor::io::safetensors::{self, WeightFile};
+use bert4rs_tensor::io::safetensors;
+use bert4rs_tensor::{DType, Params, Tensor};
 
 use super::names::{nearest, ours, under};
+use super::source::{SINGLE, Source, sources};
 use crate::{Error, Result};
-
-const SINGLE: &str = "model.safetensors";
-const INDEX: &str = "model.safetensors.index.json";
 
 /// How many names an error lists.
 const LISTED: usize = 6;
@@ -18,7 +16,7 @@ const LISTED: usize = 6;
 /// The weights of a model folder, opened but not read.
 pub struct Checkpoint {
     folder: PathBuf,
-    files: Vec<WeightFile>,
+    files: Vec<Source>,
     /// Our name -> (file, name in it).
     tensors: BTreeMap<String, (usize, String)>,
 }
@@ -52,13 +50,10 @@ pub struct LoadReport {
 }
 
 impl Checkpoint {
-    /// Opens `model.safetensors`, or the shards of its index.
+    /// Opens the weights of a folder: safetensors, files of PyTorch or of TensorFlow, in the order of
+    /// [`sources`](super::sources).
     pub fn open(folder: &Path) -> Result<Self> {
-        let mut paths = vec![folder.join(SINGLE)];
-        if !paths[0].exists() {
-            paths = shards(folder)?;
-        }
-        let files = paths.iter().map(|path| Ok(WeightFile::open(path)?)).collect::<Result<Vec<_>>>()?;
+        let files = sources(folder)?;
         let mut tensors: BTreeMap<String, (usize, String)> = BTreeMap::new();
         for (i, file) in files.iter().enumerate() {
             for raw in file.names() {
@@ -75,7 +70,33 @@ impl Checkpoint {
         {
             tensors.insert("cls.predictions.bias".into(), place);
         }
-        Ok(Self { folder: folder.to_path_buf(), files, tensors })
+        let mut checkpoint = Self { folder: folder.to_path_buf(), files, tensors };
+        // Files of PyTorch hold what is shared under each of its names.
+        for (copy, original) in [
+            ("cls.predictions.decoder.weight", "embeddings.word_embeddings.weight"),
+            ("cls.predictions.decoder.bias", "cls.predictions.bias"),
+        ] {
+            if checkpoint.is_copy(copy, original)? {
+                checkpoint.tensors.remove(copy);
+            }
+        }
+        Ok(checkpoint)
+    }
+
+    fn is_copy(&self, copy: &str, original: &str) -> Result<bool> {
+        let (Some(copy), Some(original)) = (self.tensors.get(copy), self.tensors.get(original)) else {
+            return Ok(false);
+        };
+        let stored = |(file, raw): &(usize, String)| self.files[*file].stored(raw);
+        Ok(stored(copy)? == stored(original)?)
+    }
+
+    /// A tensor by our name.
+    pub fn tensor(&self, name: &str, dtype: DType) -> Result<Tensor> {
+        match self.tensors.get(name) {
+            Some((file, raw)) => self.files[*file].tensor(raw, dtype),
+            None => wrong(&self.folder, format!("has no tensor {name}")),
+        }
     }
 
     /// Our names of its tensors, sorted.
@@ -84,7 +105,7 @@ impl Checkpoint {
     }
 
     /// The shape of a tensor, by our name.
-    pub fn shape(&self, name: &str) -> Option<&[usize]> {
+    pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
         self.tensors.get(name).and_then(|(file, raw)| self.files[*file].shape(raw))
     }
 
@@ -150,30 +171,6 @@ fn list(verb: &str, names: &[String], others: &[String], owner: &str) -> String 
     let more = names.len().saturating_sub(LISTED);
     let more = if more > 0 { format!(" and {more} more") } else { String::new() };
     format!("{verb} {}{more}", shown.join(", "))
-}
-
-/// The files of a sharded model.
-fn shards(folder: &Path) -> Result<Vec<PathBuf>> {
-    let path = folder.join(INDEX);
-    let Ok(text) = std::fs::read_to_string(&path) else {
-        let hint = if folder.join("pytorch_model.bin").exists() {
-            "pytorch_model.bin cannot be read; save the model once with safe_serialization=True"
-        } else {
-            "a model folder holds config.json and model.safetensors"
-        };
-        return wrong(folder, format!("has no {SINGLE}; {hint}"));
-    };
-    #[derive(serde::Deserialize)]
-    struct Index {
-        weight_map: BTreeMap<String, String>,
-    }
-    let index: Index = serde_json::from_str(&text).or_else(|e| wrong(&path, e.to_string()))?;
-    let names: BTreeSet<String> = index.weight_map.into_values().collect();
-    // A shard is a file of this folder; anything else in the index is not followed.
-    match names.iter().find(|n| Path::new(n).file_name() != Some(n.as_ref())) {
-        Some(name) => wrong(&path, format!("{name} is no file of this folder")),
-        None => Ok(names.iter().map(|name| folder.join(name)).collect()),
-    }
 }
 
 /// Writes all parameters to `model.safetensors` of a folder, replacing it in one step.

@@ -1,7 +1,13 @@
 //! Reading and writing the weights of models.
 
 mod checkpoint;
+mod config_file;
 mod names;
+mod source;
+mod tensorflow;
 
 pub use checkpoint::{Allow, Checkpoint, LoadReport, save};
+pub use config_file::config_file;
 pub(crate) use names::nearest;
+pub use source::{Source, sources};
+pub use tensorflow::Variable;

@@ -4,16 +4,16 @@
 //! file that replaces the old one only when it is complete.
 
 use std::borrow::Cow;
+use std::cell::RefCell;
 use std::fs::{self, File};
 use std::io;
 use std::path::{Path, PathBuf};
 
 use bert4rs_kernels::mapped_file::MappedFile;
-use half::{bf16, f16};
 use safetensors::tensor::Metadata;
 use safetensors::{Dtype, SafeTensors, View};
 
-use crate::storage::Storage;
+use super::stored::{ElementType, Stored, bytes_of};
 use crate::{DType, Error, Result, Tensor};
 
 /// An open weight file.
@@ -62,47 +62,94 @@ impl WeightFile {
         self.header.info(name).map(|info| info.shape.as_slice())
     }
 
+    /// The number type of a tensor; none where there is no such tensor, or of a type not read here.
+    pub fn kind(&self, name: &str) -> Option<ElementType> {
+        self.header.info(name).and_then(|info| kind(info.dtype))
+    }
+
     /// A tensor in the wanted type, converted from the type in the file.
     pub fn tensor(&self, name: &str, dtype: DType) -> Result<Tensor> {
+        self.stored(name)?.to_tensor(dtype)
+    }
+
+    /// A tensor as it lies in the file.
+    pub fn stored(&self, name: &str) -> Result<Stored<'_>> {
         let Some(info) = self.header.info(name) else {
             return Error::file(&self.path, format!("has no tensor called {name}"));
         };
-        let (from, to) = info.data_offsets;
-        let bytes = &self.map.bytes()[self.start + from..self.start + to];
-        let storage = match (info.dtype, dtype) {
-            (Dtype::F32, DType::F32) => Storage::from(read(bytes, f32::from_le_bytes)),
-            (Dtype::F32, _) => Storage::from(read(bytes, |b| f64::from(f32::from_le_bytes(b)))),
-            (Dtype::F16, DType::F32) => Storage::from(read(bytes, |b| f16::from_le_bytes(b).to_f32())),
-            (Dtype::F16, _) => Storage::from(read(bytes, |b| f16::from_le_bytes(b).to_f64())),
-            (Dtype::BF16, DType::F32) => Storage::from(read(bytes, |b| bf16::from_le_bytes(b).to_f32())),
-            (Dtype::BF16, _) => Storage::from(read(bytes, |b| bf16::from_le_bytes(b).to_f64())),
-            (Dtype::F64, _) => Storage::from(read(bytes, f64::from_le_bytes)),
-            (Dtype::I64, _) => Storage::from(read(bytes, i64::from_le_bytes)),
-            (Dtype::I32, _) => Storage::from(read(bytes, |b| i64::from(i32::from_le_bytes(b)))),
-            (other, _) => {
-                return Error::file(
-                    &self.path,
-                    format!("tensor {name} has type {other:?}; F16, BF16, F32, F64, I32 and I64 can be read"),
-                );
-            }
+        let Some(kind) = kind(info.dtype) else {
+            return Error::file(
+                &self.path,
+                format!(
+                    "tensor {name} has type {:?}; F16, BF16, F32, F64, I8, I16, I32, I64, U8 and BOOL \
+                     can be read",
+                    info.dtype
+                ),
+            );
         };
-        Tensor::constant(storage, info.shape.clone()).cast(dtype)
+        let (from, to) = info.data_offsets;
+        Stored::new(kind, info.shape.clone(), &self.map.bytes()[self.start + from..self.start + to])
     }
 }
 
-fn read<const N: usize, T>(bytes: &[u8], convert: impl Fn([u8; N]) -> T) -> Vec<T> {
-    bytes.as_chunks::<N>().0.iter().map(|&b| convert(b)).collect()
+fn kind(dtype: Dtype) -> Option<ElementType> {
+    ALL.iter().find(|(_, known)| *known == dtype).map(|(kind, _)| *kind)
 }
+
+const ALL: [(ElementType, Dtype); 10] = [
+    (ElementType::F16, Dtype::F16),
+    (ElementType::BF16, Dtype::BF16),
+    (ElementType::F32, Dtype::F32),
+    (ElementType::F64, Dtype::F64),
+    (ElementType::I8, Dtype::I8),
+    (ElementType::I16, Dtype::I16),
+    (ElementType::I32, Dtype::I32),
+    (ElementType::I64, Dtype::I64),
+    (ElementType::U8, Dtype::U8),
+    (ElementType::Bool, Dtype::BOOL),
+];
 
 /// Writes named tensors to `path`; on any error (disk full, say) an older file stays as it was.
 ///
 /// Streams: beside the tensors themselves it takes the memory of one header.
 pub fn save(path: &Path, tensors: &[(String, Tensor)]) -> Result<()> {
+    save_each(
+        path,
+        tensors.iter().map(|(name, tensor)| {
+            let stored = Stored::of(tensor);
+            let (kind, shape) = (stored.kind(), stored.shape().to_vec());
+            let read = Box::new(move || Ok(stored.clone()));
+            ToSave { name: name.clone(), kind, shape, read }
+        }),
+    )
+}
+
+/// A tensor that is fetched when its turn comes to be written.
+pub struct ToSave<'a> {
+    /// Its name.
+    pub name: String,
+    /// Its number type.
+    pub kind: ElementType,
+    /// Its shape.
+    pub shape: Vec<usize>,
+    /// Fetches it, in this type and shape.
+    pub read: Box<dyn Fn() -> Result<Stored<'a>> + 'a>,
+}
+
+/// As [`save`], for tensors that would not all fit into memory: one at a time is fetched, and an
+/// error of fetching is one of saving.
+pub fn save_each<'a>(path: &Path, tensors: impl Iterator<Item = ToSave<'a>>) -> Result<()> {
     let metadata = [("format".to_string(), "pt".to_string())].into();
-    replace(path, |beside| {
-        let views = tensors.iter().map(|(name, tensor)| (name.as_str(), Bytes(tensor)));
-        safetensors::serialize_to_file(views, Some(metadata), beside).map_err(io::Error::other)
-    })
+    let failed = RefCell::new(None);
+    let views = tensors.map(|tensor| (tensor.name.clone(), Lazy { tensor, failed: &failed }));
+    let written = replace(path, |beside| {
+        safetensors::serialize_to_file(views, Some(metadata), beside).map_err(io::Error::other)?;
+        match failed.borrow().is_some() {
+            true => Err(io::Error::other("a tensor could not be fetched")),
+            false => Ok(()),
+        }
+    });
+    failed.into_inner().map_or(written, Err)
 }
 
 /// Replaces `path` by `data` in one step: written beside it, flushed, then renamed.
@@ -125,45 +172,45 @@ fn replace(path: &Path, write: impl FnOnce(&Path) -> io::Result<()>) -> Result<(
     })
 }
 
-/// A tensor as the little-endian bytes of a file.
-struct Bytes<'a>(&'a Tensor);
+/// The writer takes no errors from a tensor: the first is kept beside, and zeros stand in until then.
+struct Lazy<'a, 'b> {
+    tensor: ToSave<'a>,
+    failed: &'b RefCell<Option<Error>>,
+}
 
-impl View for Bytes<'_> {
+impl View for Lazy<'_, '_> {
     fn dtype(&self) -> Dtype {
-        match self.0.dtype() {
-            DType::F32 => Dtype::F32,
-            DType::F64 => Dtype::F64,
-            DType::I64 => Dtype::I64,
-        }
+        ALL.iter().find(|(kind, _)| *kind == self.tensor.kind).map_or(Dtype::U8, |(_, dtype)| *dtype)
     }
 
     fn shape(&self) -> &[usize] {
-        self.0.shape()
+        &self.tensor.shape
     }
 
     fn data(&self) -> Cow<'_, [u8]> {
-        match self.0.storage() {
-            Storage::F32(x) => little_endian(x, |v| v.to_le_bytes()),
-            Storage::F64(x) => little_endian(x, |v| v.to_le_bytes()),
-            Storage::I64(x) => little_endian(x, |v| v.to_le_bytes()),
+        let mut failed = self.failed.borrow_mut();
+        if failed.is_some() {
+            return Cow::Owned(vec![0; self.data_len()]);
+        }
+        match (self.tensor.read)() {
+            Ok(stored) if (stored.kind(), stored.shape()) == (self.tensor.kind, &self.tensor.shape) => {
+                stored.into_bytes()
+            }
+            Ok(stored) => {
+                let (kind, shape) = (stored.kind(), stored.shape());
+                let message = format!("{}: became {kind:?} {shape:?} while it was saved", self.tensor.name);
+                *failed = Some(Error::Value { op: "save", message });
+                Cow::Owned(vec![0; self.data_len()])
+            }
+            Err(error) => {
+                *failed = Some(error);
+                Cow::Owned(vec![0; self.data_len()])
+            }
         }
     }
 
     fn data_len(&self) -> usize {
-        let size = if self.0.dtype() == DType::F32 { 4 } else { 8 };
-        size * self.0.elements()
-    }
-}
-
-/// The bytes as they lie in memory, where that is their order in the file.
-fn little_endian<T: bytemuck::NoUninit, const N: usize>(
-    x: &[T],
-    bytes: impl Fn(&T) -> [u8; N],
-) -> Cow<'_, [u8]> {
-    if cfg!(target_endian = "little") {
-        Cow::Borrowed(bytemuck::cast_slice(x))
-    } else {
-        Cow::Owned(x.iter().flat_map(bytes).collect())
+        bytes_of(self.tensor.kind, &self.tensor.shape).unwrap_or(usize::MAX)
     }
 }
 
@@ -215,6 +262,21 @@ mod tests {
                 .to_string()
                 .contains("cannot be opened")
         );
+    }
+
+    #[test]
+    fn a_tensor_that_cannot_be_fetched_fails_the_save() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.safetensors");
+        save(&path, &some()).unwrap();
+        let before = fs::read(&path).unwrap();
+        let (kind, shape) = (ElementType::F16, vec![1]);
+        let read = || Error::value("reading", "its checksum is wrong");
+        let one = ToSave { name: "a".into(), kind, shape, read: Box::new(read) };
+        let error = save_each(&path, [one].into_iter()).unwrap_err().to_string();
+        assert!(error.contains("its checksum is wrong"), "{error}");
+        assert_eq!(before, fs::read(&path).unwrap());
+        assert!(!dir.path().join("model.safetensors.partial").exists());
     }
 
     #[test]
