@@ -118,8 +118,10 @@ mod fast {
     use crate::activation::sum_rows;
     use crate::cpu::Path;
 
-    /// Rows of a block: as many as [`sum_rows`] adds in a group.
-    const BLOCK: usize = 64;
+    /// Rows of a block: the wide ones fit L2 beside the weights that meet them.
+    const BLOCK: usize = 128;
+    /// Rows that [`sum_rows`] adds in a group.
+    const GROUP: usize = 64;
 
     thread_local! {
         /// The wide rows of this thread's block.
@@ -173,13 +175,14 @@ mod fast {
             let FeedForwardGradients { d_x, wide, d_wide, d_bias } = gradients;
             let (inner, outer) = (View::row_major(inner, inputs), View::row_major(outer, size));
             let blocks = rows.div_ceil(BLOCK);
-            let mut sums = vec![0.0; if d_bias.is_some() { blocks * size } else { 0 }];
+            let groups = if d_bias.is_some() { rows.div_ceil(GROUP) } else { 0 };
+            let mut sums = vec![0.0; groups * size];
             let mut d_x: Vec<_> = match d_x {
                 Some(d_x) => d_x.chunks_mut(BLOCK * inputs).map(Some).collect(),
                 None => (0..blocks).map(|_| None).collect(),
             };
             let mut parts: Vec<_> = match d_bias {
-                Some(_) => sums.chunks_mut(size).map(Some).collect(),
+                Some(_) => sums.chunks_mut(BLOCK / GROUP * size).map(Some).collect(),
                 None => (0..blocks).map(|_| None).collect(),
             };
             let mut run = |inner: Right, outer: Right| {
@@ -199,7 +202,8 @@ mod fast {
                         product(one, d_x, |_, _, _| {});
                     }
                     if let Some(sums) = sums {
-                        sum_rows(d_wide, size, sums);
+                        let groups = d_wide.chunks(GROUP * size).zip(sums.chunks_exact_mut(size));
+                        groups.for_each(|(rows, sums)| sum_rows(rows, size, sums));
                     }
                 });
             };
