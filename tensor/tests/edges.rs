@@ -43,7 +43,7 @@ fn extremes(shape: &[usize]) -> Tensor {
 }
 
 fn attend(batch: &Packed, x: &[Tensor], mask: Mask) -> Result<Tensor> {
-    attention(&x[0], &x[1], &x[2], batch, &Attention { heads: 2, scale: 0.5, mask, dropout: None })
+    attention(&x[0], &x[1], &x[2], batch, &Attention::new(2, 0.5, mask))
 }
 
 #[test]

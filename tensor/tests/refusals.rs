@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use bert4rs_tensor::op::Activation;
-use bert4rs_tensor::op::attention::{Attention, Mask, attention};
+use bert4rs_tensor::op::attention::{Attention, Mask, attention, joint_attention};
 use bert4rs_tensor::op::crf::{Transitions, crf_best_path, crf_loss, crf_marginals};
 use bert4rs_tensor::op::cross_entropy::cross_entropy;
 use bert4rs_tensor::op::linear::{After, linear};
@@ -141,7 +141,8 @@ fn fused_operations_on_rows() {
 fn fused_operations_on_sequences() {
     let batch = Packed::from_lengths(&[2, 1]);
     let (x, g) = (zeros(&[3, 4]), zeros(&[4, 4]));
-    let how = |heads, mask, dropout| Attention { heads, scale: 1.0, mask, dropout };
+    let how = |heads, mask, dropout| Attention { dropout, ..Attention::new(heads, 1.0, mask) };
+    let biased = Attention { bias: Some(zeros(&[2, 1])), ..Attention::new(2, 1.0, Mask::Full) };
     let attend = |q: &Tensor, k: &Tensor, how: &Attention| attention(q, k, &x, &batch, how);
     let short = Packed::from_lengths(&[2]);
     let crf = |x: &Tensor, g: &Tensor, labels: &[usize], batch: &Packed| {
@@ -162,6 +163,8 @@ fn fused_operations_on_sequences() {
         ("attention", attend(&x, &x, &how(0, Mask::Full, None))),
         ("attention", attend(&x, &x, &how(2, prefix, None))),
         ("attention", attend(&x, &x, &how(2, Mask::Full, Some((1.5, 0))))),
+        ("attention", attend(&x, &x, &biased)),
+        ("attention", joint_attention(&x, 3, &batch, &how(1, Mask::Full, None))),
         ("attention", attention(&x, &x, &x, &short, &how(2, Mask::Full, None))),
         ("unfold", unfold(&x, &batch, 2, 1)),
         ("unfold", unfold(&x, &batch, 3, 0)),

@@ -181,7 +181,7 @@ type Map<'a> = Box<dyn Fn(&Tensor) -> Result<Tensor> + 'a>;
 #[test]
 fn fused_operations_refuse_second_order() {
     let batch = Packed::from_lengths(&[3]);
-    let how = Attention { heads: 2, scale: 1.0, mask: Mask::Full, dropout: None };
+    let how = Attention::new(2, 1.0, Mask::Full);
     let (square, column) = (normal(2, &[4, 4]), normal(3, &[4, 1]));
     let scores = SpanScores { types: 1, scale: 1.0, triangular: true, max_width: None, rotation: None };
     let transitions = Transitions { between: &square, ends: None };

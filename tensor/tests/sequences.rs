@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use bert4rs_tensor::op::attention::{Attention, Mask, attention};
+use bert4rs_tensor::op::attention::{Attention, Mask, attention, joint_attention};
 use bert4rs_tensor::op::crf::{Transitions, crf_loss};
 use bert4rs_tensor::op::lstm::lstm;
 use bert4rs_tensor::op::span_score::{Span, SpanScores, span_zlpr};
@@ -39,7 +39,7 @@ fn attention_with_every_mask_and_dropout() {
     for (mask, name) in masks {
         for dropout in [None, Some((0.3, 11))] {
             for heads in [1, 2] {
-                let how = Attention { heads, scale: 0.6, mask: mask.clone(), dropout };
+                let how = Attention { dropout, ..Attention::new(heads, 0.6, mask.clone()) };
                 let name = format!("attention, {name}, {dropout:?}, {heads} heads");
                 check(&name, &operands(7, 4), &operands(61, 24), |x| {
                     attention(&x[0], &x[1], &x[2], &batch(x[0].shape()[0]), &how)
@@ -50,9 +50,22 @@ fn attention_with_every_mask_and_dropout() {
 }
 
 #[test]
+fn joint_attention_with_a_window_and_a_bias_by_distance() {
+    for window in [None, Some(1)] {
+        let how = Attention { window, ..Attention::new(2, 0.6, Mask::Causal) };
+        let operands =
+            |tokens: usize, span: usize| [normal(1, &[tokens, 2 * (6 + 4)]), normal(2, &[2, 2 * span - 1])];
+        check("joint attention", &operands(7, 7), &operands(61, 61), |x| {
+            let how = Attention { bias: Some(x[1].clone()), ..how.clone() };
+            joint_attention(&x[0], 3, &batch(x[0].shape()[0]), &how)
+        });
+    }
+}
+
+#[test]
 fn attention_is_the_softmax_of_products() {
     let [q, k, v] = [1, 2, 3].map(|s| normal(s, &[5, 4]));
-    let how = Attention { heads: 1, scale: 0.6, mask: Mask::Full, dropout: None };
+    let how = Attention::new(1, 0.6, Mask::Full);
     let fused = attention(&q, &k, &v, &Packed::from_lengths(&[5]), &how).unwrap();
     let steps = q.matmul_t(&k).unwrap().mul_scalar(0.6).unwrap().softmax().unwrap().matmul(&v).unwrap();
     for (a, b) in fused.to_f64_vec().iter().zip(steps.to_f64_vec()) {
@@ -64,7 +77,7 @@ fn attention_is_the_softmax_of_products() {
 fn a_causal_token_does_not_see_the_future_nor_its_neighbours() {
     let [q, k, v] = [1, 2, 3].map(|s| normal(s, &[6, 4]));
     let batch = Packed::from_lengths(&[2, 4]);
-    let how = Attention { heads: 2, scale: 0.5, mask: Mask::Causal, dropout: None };
+    let how = Attention::new(2, 0.5, Mask::Causal);
     let before = attention(&q, &k, &v, &batch, &how).unwrap().to_f64_vec();
     let mut moved = v.to_f64_vec();
     moved[4 * 4..].fill(9.0); // tokens 4 and 5
@@ -148,7 +161,7 @@ fn span_loss_with_and_without_bias_and_bounds() {
 #[test]
 fn an_answer_does_not_depend_on_the_neighbours() {
     let [q, k, v] = [1, 2, 3].map(|s| normal(s, &[9, 8]).cast(DType::F32).unwrap());
-    let how = Attention { heads: 2, scale: 0.5, mask: Mask::Full, dropout: None };
+    let how = Attention::new(2, 0.5, Mask::Full);
     let together = attention(&q, &k, &v, &Packed::from_lengths(&[4, 5]), &how).unwrap();
     let part = |x: &Tensor| x.narrow(0, 4, 5).unwrap();
     let alone = attention(&part(&q), &part(&k), &part(&v), &Packed::from_lengths(&[5]), &how).unwrap();

@@ -2,48 +2,82 @@
 //!
 //! Definition:  dp_ij = f_ij d_out_i . v_j;  ds_ij = scale p_ij (dp_ij - d_out_i . out_i);
 //!              dq_i = sum_j ds_ij k_j;  dk_j = sum_i ds_ij q_i;  dv_j = sum_i p_ij f_ij d_out_i
-//! Numerics:    sums over queries run block by block in one thread, so they do not depend on threads
+//!              d_bias[h, d] = sum of ds_ij / scale over all pairs with j - i = d
+//! Numerics:    sums over queries run block by block in one thread, those over sequences in order, so
+//!              they do not depend on threads
 
-use super::{Attention, BLOCK, Head, Rows, Shared, room, row};
+use super::{Attention, BLOCK, DistanceBias, Head, Rows, Shared, room, row};
 use crate::cpu::simd;
 use crate::gemm::{Factor, View};
 use crate::{Real, parallel, real};
 
 /// Where the gradients of queries, keys and values go.
 pub enum Gradients<'a, T> {
-    /// Three slices `[T, H K]`.
+    /// Three slices, `[T, H K]`, `[T, H K]` and `[T, H V]`.
     Apart([&'a mut [T]; 3]),
-    /// Side by side in one, `[T, 3 H K]`.
+    /// Side by side in one, `[T, 2 H K + H V]`.
     Joint(&'a mut [T]),
 }
 
-/// Sets the gradients; `out` and `lse` are results of [`super::forward`] with these inputs.
+/// Sets the gradients, that of a bias `[H, 2 span - 1]` too; `out` and `lse` are results of [`super::forward`] with these inputs.
 pub fn backward<T: Real>(
     attention: &Attention,
     inputs: [Rows<T>; 3],
     out: &[T],
     lse: &[T],
     d_out: &[T],
+    bias: Option<(DistanceBias<T>, &mut [T])>,
     gradients: Gradients<T>,
 ) {
     attention.check(&inputs, &[out, d_out], Some(lse));
-    let (width, tokens) = (attention.width(), attention.tokens());
+    let (bias, d_bias) = bias.map_or((None, None), |(bias, d_bias)| (Some(bias), Some(d_bias)));
+    bias.iter().for_each(|bias| bias.check(attention));
+    let (widths, tokens) = (attention.widths(), attention.tokens());
     let gradients = match gradients {
         Gradients::Apart(slices) => {
-            slices.iter().for_each(|d| assert_eq!(d.len(), tokens * width, "attention: gradients"));
-            slices.map(|d| Shared::new(d, width))
+            let mut widths = widths.into_iter();
+            slices.map(|d| {
+                let width = widths.next().unwrap_or(0);
+                assert_eq!(d.len(), tokens * width, "attention: gradients");
+                Shared::new(d, width)
+            })
         }
         Gradients::Joint(d) => {
-            assert_eq!(d.len(), 3 * tokens * width, "attention: gradients");
-            Shared::joint(d, width)
+            assert_eq!(d.len(), tokens * widths.iter().sum::<usize>(), "attention: gradients");
+            Shared::joint(d, widths)
         }
     };
     let heads: Vec<Head> = attention.all().collect();
     let len = tokens / heads.len().max(1) * attention.heads;
+    // What every head of every sequence adds to the bias' gradient, distance by distance.
+    let places: Vec<usize> = heads
+        .iter()
+        .scan(0, |at, head| {
+            let start = *at;
+            *at += if bias.is_some() { 2 * head.len - 1 } else { 0 };
+            Some(start)
+        })
+        .collect();
+    let total = places
+        .last()
+        .map_or(0, |last| if bias.is_some() { last + 2 * heads[heads.len() - 1].len } else { 0 });
+    let mut parts = vec![T::ZERO; total];
+    let shared = Shared::new(&mut parts, 1);
     let scratch = || [const { Vec::new() }; 6];
-    parallel::each_with(heads.len(), len * len * attention.key_size, scratch, |scratch, i| {
-        backward_head(heads[i], inputs, [out, d_out], lse, &gradients, scratch);
+    let cost = len * len * attention.key_size.max(attention.value_size);
+    parallel::each_with(heads.len(), cost, scratch, |scratch, i| {
+        // SAFETY: every head has a place of its own.
+        let part = bias.map(|bias| (bias, unsafe { shared.row(places[i], 2 * heads[i].len - 1) }));
+        backward_head(heads[i], inputs, [out, d_out], lse, part, &gradients, scratch);
     });
+    let (Some(bias), Some(d_bias)) = (bias, d_bias) else { return };
+    assert_eq!(d_bias.len(), bias.values.len(), "attention: gradient of the bias");
+    d_bias.fill(T::ZERO);
+    for (head, place) in heads.iter().zip(places) {
+        let at = head.head * (2 * bias.span - 1) + bias.span - head.len;
+        let part = &parts[place..][..2 * head.len - 1];
+        d_bias[at..].iter_mut().zip(part).for_each(|(d, &x)| *d += x);
+    }
 }
 
 fn backward_head<T: Real>(
@@ -51,65 +85,83 @@ fn backward_head<T: Real>(
     [q, k, v]: [Rows<T>; 3],
     [out, d_out]: [&[T]; 2],
     lse: &[T],
+    mut bias: Option<(DistanceBias<T>, &mut [T])>,
     gradients: &[Shared<T>; 3],
     scratch: &mut [Vec<T>; 6],
 ) {
-    let size = head.attention.key_size;
-    let d_outs = Rows { data: d_out, stride: head.attention.width() };
+    let Attention { key_size, value_size, .. } = *head.attention;
+    let d_outs = Rows { data: d_out, stride: head.attention.widths()[2] };
     let scale = T::from_f64(head.attention.scale);
-    let keys = Factor::new(head.columns(k, 0), size, head.len); // [K, L]
-    let values = Factor::new(head.columns(v, 0), size, head.len); // [K, L]
-    let key_rows = Factor::new(head.rows(k, 0), head.len, size); // [L, K]
+    let keys = Factor::new(head.columns(k, key_size, 0), key_size, head.len); // [K, L]
+    let values = Factor::new(head.columns(v, value_size, 0), value_size, head.len); // [V, L]
+    let key_rows = Factor::new(head.rows(k, key_size, 0), head.len, key_size); // [L, K]
     let block = BLOCK.min(head.len);
     let [dk, dv, dq, p, ds, factors] = scratch;
-    let (dk, dv) = (room(dk, head.len * size), room(dv, head.len * size)); // [L, K]
+    let (dk, dv) = (room(dk, head.len * key_size), room(dv, head.len * value_size)); // [L, K], [L, V]
     dk.fill(T::ZERO);
     dv.fill(T::ZERO);
-    let dq = room(dq, block * size); // [rows, K]
+    let dq = room(dq, block * key_size); // [rows, K]
     let (p, ds) = (room(p, block * head.len), room(ds, block * head.len)); // [rows, seen]
     for first in (0..head.len).step_by(BLOCK) {
         let rows = BLOCK.min(head.len - first);
-        let seen = head.seen(first + rows - 1);
-        let (p, ds) = (&mut p[..rows * seen], &mut ds[..rows * seen]);
-        keys.multiply(rows, seen, size, head.rows(q, first), p, false);
-        values.multiply(rows, seen, size, head.rows(d_outs, first), ds, false);
-        for (i, (p, ds)) in p.chunks_exact_mut(seen).zip(ds.chunks_exact_mut(seen)).enumerate() {
+        let seen = head.seen(first, first + rows - 1);
+        let (p, ds) = (&mut p[..rows * seen.len()], &mut ds[..rows * seen.len()]);
+        keys.multiply(rows, seen.clone(), 0..key_size, head.rows(q, key_size, first), p, false);
+        let d_out_block = head.rows(d_outs, value_size, first);
+        values.multiply(rows, seen.clone(), 0..value_size, d_out_block, ds, false);
+        for (i, (p, ds)) in p.chunks_exact_mut(seen.len()).zip(ds.chunks_exact_mut(seen.len())).enumerate() {
             let i = first + i;
             let lse = lse[(head.start + i) * head.attention.heads + head.head];
-            let (p, p_hidden) = p.split_at_mut(head.visible(i));
-            let (ds, ds_hidden) = ds.split_at_mut(p.len());
-            p_hidden.fill(T::ZERO);
-            ds_hidden.fill(T::ZERO);
-            head.drop(i, ds, factors);
-            let at = head.at(d_outs.stride, i);
-            let (out, d_out) = (&out[at..][..size], &d_out[at..][..size]);
+            let visible = head.visible(i);
+            let [p, ds] = [p, ds].map(|row| {
+                let (row, hidden) = row.split_at_mut(visible.end - seen.start);
+                hidden.fill(T::ZERO);
+                let (hidden, row) = row.split_at_mut(visible.start - seen.start);
+                hidden.fill(T::ZERO);
+                row
+            });
+            head.drop(i, visible.start, ds, factors);
+            let at = head.at(d_outs.stride, value_size, i);
+            let (out, d_out) = (&out[at..][..value_size], &d_out[at..][..value_size]);
             let mean = simd(
                 #[inline(always)]
                 || real::dot(out, d_out),
             );
-            row::slopes(p, ds, scale, lse, mean);
+            match &mut bias {
+                None => row::slopes(p, ds, scale, lse, mean),
+                Some((bias, d_bias)) => {
+                    row::add_bias(p, scale, bias.row(head.head, i, visible.start));
+                    row::slopes(p, ds, T::ONE, lse, mean);
+                    let from = head.len - 1 + visible.start - i;
+                    d_bias[from..].iter_mut().zip(&*ds).for_each(|(d, &s)| *d += s);
+                    ds.iter_mut().for_each(|s| *s *= scale);
+                }
+            }
             // The factors of this row are still there.
             for (p, &factor) in p.iter_mut().zip(&*factors) {
                 *p *= factor;
             }
         }
-        let dq = &mut dq[..rows * size];
-        key_rows.multiply(rows, size, seen, View::row_major(ds, seen), dq, false);
-        write(head, first, dq, &gradients[0]);
-        let queries = Factor::new(head.rows(q, first), rows, size);
-        queries.multiply(seen, size, rows, View::transposed(ds, seen), &mut dk[..seen * size], true);
-        let d_out_rows = Factor::new(head.rows(d_outs, first), rows, size);
-        d_out_rows.multiply(seen, size, rows, View::transposed(p, seen), &mut dv[..seen * size], true);
+        let dq = &mut dq[..rows * key_size];
+        key_rows.multiply(rows, 0..key_size, seen.clone(), View::row_major(ds, seen.len()), dq, false);
+        write(head, first, key_size, dq, &gradients[0]);
+        let queries = Factor::new(head.rows(q, key_size, first), rows, key_size);
+        let columns = View::transposed(ds, seen.len());
+        let part = &mut dk[seen.start * key_size..seen.end * key_size];
+        queries.multiply(seen.len(), 0..key_size, 0..rows, columns, part, true);
+        let d_out_rows = Factor::new(d_out_block, rows, value_size);
+        let columns = View::transposed(p, seen.len());
+        let part = &mut dv[seen.start * value_size..seen.end * value_size];
+        d_out_rows.multiply(seen.len(), 0..value_size, 0..rows, columns, part, true);
     }
-    write(head, 0, dk, &gradients[1]);
-    write(head, 0, dv, &gradients[2]);
+    write(head, 0, key_size, dk, &gradients[1]);
+    write(head, 0, value_size, dv, &gradients[2]);
 }
 
-/// Copies rows `[.., K]` to where they belong, from row `first` of the head.
-fn write<T: Real>(head: Head, first: usize, rows: &[T], to: &Shared<T>) {
-    let size = head.attention.key_size;
+/// Copies rows `[.., size]` to where they belong, from row `first` of the head.
+fn write<T: Real>(head: Head, first: usize, size: usize, rows: &[T], to: &Shared<T>) {
     for (i, row) in rows.chunks_exact(size.max(1)).enumerate() {
         // SAFETY: one thread has this head of this sequence.
-        unsafe { to.row(head.at(to.stride, first + i), size) }.copy_from_slice(row);
+        unsafe { to.row(head.at(to.stride, size, first + i), size) }.copy_from_slice(row);
     }
 }

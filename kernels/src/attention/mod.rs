@@ -1,12 +1,13 @@
 //! Packed attention: sequence by sequence, head by head, a block of queries at a time; keys and values
 //! of a head are packed once for all its blocks.
 //!
-//! Definition:  out_i = sum_j p_ij f_ij v_j, p_i = softmax_j(scale q_i . k_j) over the visible keys,
-//!              f = dropout factors
-//! Shapes:      q, k, v, out [T, H K]; lse [T, H]; sequence b owns tokens offsets[b]..offsets[b + 1]
+//! Definition:  out_i = sum_j p_ij f_ij v_j, p_i = softmax_j(scale q_i . k_j + bias[h, j - i]) over the
+//!              visible keys, f = dropout factors
+//! Shapes:      q, k [T, H K]; v, out [T, H V]; lse [T, H]; sequence b owns tokens offsets[b]..offsets[b + 1];
+//!              bias [H, 2 S - 1] for distances below S, the middle column is distance 0
 //! Numerics:    the row maximum is subtracted; every row sees itself, so no sum is empty; a row
 //!              depends neither on other sequences nor on threads, bit for bit
-//! Cost:        O(sum over b of H L^2 K) time, O(BLOCK L) memory a thread: probabilities are computed
+//! Cost:        O(sum over b of H L W K) time, W = L or the keys of a window, O(BLOCK W) memory a thread: probabilities are computed
 //!              again in the backward pass from `lse`, as in flash attention
 //! Reference:   Vaswani et al., 2017; Dao et al., FlashAttention, 2022; prefix mask: Dong et al.,
 //!              UniLM, 2019
@@ -21,6 +22,7 @@ use crate::gemm::{Factor, View};
 use crate::random::Dropout;
 use crate::{Real, parallel};
 use std::marker::PhantomData;
+use std::ops::Range;
 
 /// Queries of one block.
 const BLOCK: usize = 64;
@@ -41,14 +43,18 @@ pub enum Mask<'a> {
 pub struct Attention<'a> {
     /// Number of heads.
     pub heads: usize,
-    /// Width of a head.
+    /// Width of a head's queries and keys, `K`.
     pub key_size: usize,
+    /// Width of a head's values, `V`.
+    pub value_size: usize,
     /// Factor of the scores, usually `1 / sqrt(key_size)`.
     pub scale: f64,
     /// First token of every sequence, and the end.
     pub offsets: &'a [usize],
     /// Visible keys.
     pub mask: Mask<'a>,
+    /// Largest distance of a visible key, if there is one.
+    pub window: Option<usize>,
     /// Dropout of the probabilities.
     pub dropout: Option<Dropout>,
 }
@@ -63,9 +69,34 @@ pub struct Rows<'a, T> {
 }
 
 impl<'a, T> Rows<'a, T> {
-    /// Queries, keys and values side by side in `x [T, 3 width]`.
-    pub fn joint(x: &'a [T], width: usize) -> [Self; 3] {
-        [0, 1, 2].map(|i| Self { data: &x[(i * width).min(x.len())..], stride: 3 * width })
+    /// Queries, keys and values side by side in `x`, of these widths.
+    pub fn joint(x: &'a [T], widths: [usize; 3]) -> [Self; 3] {
+        let stride = widths.iter().sum();
+        let from = |i: usize| widths[..i].iter().sum::<usize>().min(x.len());
+        [0, 1, 2].map(|i| Self { data: &x[from(i)..], stride })
+    }
+}
+
+/// What is added to scaled scores: a number for each head and distance `j - i` of key and query.
+#[derive(Clone, Copy, Debug)]
+pub struct DistanceBias<'a, T> {
+    /// `[H, 2 span - 1]`, the middle column is distance 0.
+    pub values: &'a [T],
+    /// Distances below it are there.
+    pub span: usize,
+}
+
+impl<T> DistanceBias<'_, T> {
+    /// What keys `from..` get for query `i` of `head`, key by key.
+    fn row(&self, head: usize, i: usize, from: usize) -> &[T] {
+        &self.values[head * (2 * self.span - 1) + self.span - 1 + from - i..]
+    }
+
+    fn check(&self, attention: &Attention) {
+        let longest = attention.offsets.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0);
+        assert!(self.span >= longest.max(1), "attention: the bias is for shorter sequences");
+        let len = attention.heads * (2 * self.span - 1);
+        assert_eq!(self.values.len(), len, "attention: the bias has a wrong length");
     }
 }
 
@@ -80,8 +111,9 @@ struct Head<'a> {
 }
 
 impl<'a> Attention<'a> {
-    fn width(&self) -> usize {
-        self.heads * self.key_size
+    /// Widths of queries, keys and values: `H K`, `H K`, `H V`.
+    pub fn widths(&self) -> [usize; 3] {
+        [self.key_size, self.key_size, self.value_size].map(|size| self.heads * size)
     }
 
     fn tokens(&self) -> usize {
@@ -89,9 +121,9 @@ impl<'a> Attention<'a> {
     }
 
     fn check<T>(&self, operands: &[Rows<T>; 3], wide: &[&[T]], lse: Option<&[T]>) {
-        for x in operands {
+        for (x, width) in operands.iter().zip(self.widths()) {
             let enough = self.tokens() == 0
-                || x.stride >= self.width() && x.data.len() >= (self.tokens() - 1) * x.stride + self.width();
+                || x.stride >= width && x.data.len() >= (self.tokens() - 1) * x.stride + width;
             assert!(enough, "attention: queries, keys or values have a wrong length");
         }
         assert!(self.offsets.is_sorted(), "attention: offsets decrease");
@@ -99,8 +131,8 @@ impl<'a> Attention<'a> {
         for x in wide {
             assert_eq!(
                 x.len(),
-                self.tokens() * self.width(),
-                "attention: a [T, H K] slice has a wrong length"
+                self.tokens() * self.widths()[2],
+                "attention: a [T, H V] slice has a wrong length"
             );
         }
         let one_a_row = lse.is_none_or(|lse| lse.len() == self.tokens() * self.heads);
@@ -122,37 +154,43 @@ impl<'a> Attention<'a> {
 }
 
 impl Head<'_> {
-    /// Query `i` sees the keys `0..visible(i)`.
-    fn visible(&self, i: usize) -> usize {
-        match self.attention.mask {
+    /// The keys that query `i` sees.
+    fn visible(&self, i: usize) -> Range<usize> {
+        let end = match self.attention.mask {
             Mask::Full => self.len,
             Mask::Causal => i + 1,
             Mask::Prefix(prefixes) => prefixes[self.sequence].min(self.len).max(i + 1),
+        };
+        match self.attention.window {
+            None => 0..end,
+            Some(window) => i.saturating_sub(window)..end.min(i.saturating_add(window).saturating_add(1)),
         }
     }
 
-    /// Keys that are scored for the queries up to `i`: those visible, in whole steps of the product.
-    fn seen(&self, i: usize) -> usize {
-        self.visible(i).next_multiple_of(Factor::<f32>::STEP).min(self.len)
+    /// Keys that are scored for the queries `first..=last`: those visible, in whole steps of the product.
+    fn seen(&self, first: usize, last: usize) -> Range<usize> {
+        const STEP: usize = Factor::<f32>::STEP;
+        let (start, end) = (self.visible(first).start, self.visible(last).end);
+        start / STEP * STEP..end.next_multiple_of(STEP).min(self.len)
     }
 
-    /// Where row `i` of this head starts, rows being `stride` apart.
-    fn at(&self, stride: usize, i: usize) -> usize {
-        (self.start + i) * stride + self.head * self.attention.key_size
+    /// Where row `i` of this head starts, rows being `stride` apart and heads `size` wide.
+    fn at(&self, stride: usize, size: usize, i: usize) -> usize {
+        (self.start + i) * stride + self.head * size
     }
 
-    /// Rows from `i` of this head, `[.., K]`.
-    fn rows<'x, T>(&self, x: Rows<'x, T>, i: usize) -> View<'x, T> {
-        View::row_major(&x.data[self.at(x.stride, i)..], x.stride)
+    /// Rows from `i` of this head, `[.., size]`.
+    fn rows<'x, T>(&self, x: Rows<'x, T>, size: usize, i: usize) -> View<'x, T> {
+        View::row_major(&x.data[self.at(x.stride, size, i)..], x.stride)
     }
 
-    /// As [`Head::rows`], transposed: `[K, ..]`.
-    fn columns<'x, T>(&self, x: Rows<'x, T>, i: usize) -> View<'x, T> {
-        View::transposed(&x.data[self.at(x.stride, i)..], x.stride)
+    /// As [`Head::rows`], transposed: `[size, ..]`.
+    fn columns<'x, T>(&self, x: Rows<'x, T>, size: usize, i: usize) -> View<'x, T> {
+        View::transposed(&x.data[self.at(x.stride, size, i)..], x.stride)
     }
 
-    /// Multiplies a row of query `i` by its dropout factors, from key 0.
-    fn drop<T: Real>(&self, i: usize, row: &mut [T], factors: &mut Vec<T>) {
+    /// Multiplies a row of query `i`, its keys from `from`, by its dropout factors.
+    fn drop<T: Real>(&self, i: usize, from: usize, row: &mut [T], factors: &mut Vec<T>) {
         if let Some(dropout) = self.attention.dropout {
             factors.resize(row.len(), T::ZERO);
             let query = ((self.start + i) * self.attention.heads + self.head) as u64;
@@ -160,7 +198,7 @@ impl Head<'_> {
                 #[inline(always)]
                 || {
                     // 2^24 keys are more than a sequence has; 2^40 (token, head) pairs remain.
-                    dropout.factors(query << 24, factors);
+                    dropout.factors((query << 24) + from as u64, factors);
                     for (x, &factor) in row.iter_mut().zip(&*factors) {
                         *x *= factor;
                     }
@@ -170,7 +208,7 @@ impl Head<'_> {
     }
 }
 
-/// A `[T, H K]` or `[T, H]` output that many threads write, each its own rows of its own head.
+/// A `[T, H K]`, `[T, H V]` or `[T, H]` output that many threads write, each its own rows of its own head.
 struct Shared<'a, T> {
     start: *mut T,
     len: usize,
@@ -187,12 +225,13 @@ impl<'a, T> Shared<'a, T> {
         Self { start: x.as_mut_ptr(), len: x.len(), stride, borrowed: PhantomData }
     }
 
-    /// Three outputs of `width` side by side in `x [T, 3 width]`.
-    fn joint(x: &'a mut [T], width: usize) -> [Self; 3] {
+    /// Three outputs of these widths side by side in `x`.
+    fn joint(x: &'a mut [T], widths: [usize; 3]) -> [Self; 3] {
+        let stride = widths.iter().sum();
         [0, 1, 2].map(|i| {
-            let from = (i * width).min(x.len());
+            let from = widths[..i].iter().sum::<usize>().min(x.len());
             let start = x.as_mut_ptr().wrapping_add(from);
-            Self { start, len: x.len() - from, stride: 3 * width, borrowed: PhantomData }
+            Self { start, len: x.len() - from, stride, borrowed: PhantomData }
         })
     }
 
@@ -209,7 +248,7 @@ impl<'a, T> Shared<'a, T> {
 /// What a thread reuses from head to head.
 struct Scratch<T> {
     scores: Vec<T>,   // [rows, seen]
-    gathered: Vec<T>, // [rows, K]
+    gathered: Vec<T>, // [rows, V]
     factors: Vec<T>,
 }
 
@@ -221,55 +260,73 @@ fn room<T: Real>(memory: &mut Vec<T>, len: usize) -> &mut [T] {
     &mut memory[..len]
 }
 
-/// Sets `out [T, H K]`, and `lse [T, H]`, the logarithm of the sum of exponentials of every row, which
+/// Sets `out [T, H V]`, and `lse [T, H]`, the logarithm of the sum of exponentials of every row, which
 /// the backward pass needs; an empty `lse` is left alone.
-pub fn forward<T: Real>(attention: &Attention, inputs: [Rows<T>; 3], out: &mut [T], lse: &mut [T]) {
+pub fn forward<T: Real>(
+    attention: &Attention,
+    inputs: [Rows<T>; 3],
+    bias: Option<DistanceBias<T>>,
+    out: &mut [T],
+    lse: &mut [T],
+) {
     attention.check(&inputs, &[out], if lse.is_empty() { None } else { Some(lse) });
+    bias.iter().for_each(|bias| bias.check(attention));
     let heads: Vec<Head> = attention.all().collect();
     let len = attention.tokens() / heads.len().max(1) * attention.heads;
-    let (out, lse) = (Shared::new(out, attention.width()), Shared::new(lse, attention.heads));
-    let cost = len * len * attention.key_size / 4;
+    let (out, lse) = (Shared::new(out, attention.widths()[2]), Shared::new(lse, attention.heads));
+    let cost = len * len * attention.key_size.max(attention.value_size) / 4;
     let scratch = || Scratch { scores: Vec::new(), gathered: Vec::new(), factors: Vec::new() };
     parallel::each_with(heads.len(), cost, scratch, |scratch, i| {
-        forward_head(heads[i], inputs, &out, &lse, scratch);
+        forward_head(heads[i], inputs, bias, &out, &lse, scratch);
     });
 }
 
 fn forward_head<T: Real>(
     head: Head,
     [q, k, v]: [Rows<T>; 3],
+    bias: Option<DistanceBias<T>>,
     out: &Shared<T>,
     lse: &Shared<T>,
     scratch: &mut Scratch<T>,
 ) {
-    let size = head.attention.key_size;
+    let Attention { key_size, value_size, .. } = *head.attention;
     let scale = T::from_f64(head.attention.scale);
-    let keys = Factor::new(head.columns(k, 0), size, head.len);
-    let values = Factor::new(head.rows(v, 0), head.len, size);
+    let keys = Factor::new(head.columns(k, key_size, 0), key_size, head.len);
+    let values = Factor::new(head.rows(v, value_size, 0), head.len, value_size);
     let Scratch { scores, gathered, factors } = scratch;
     let mut sums = [T::ONE; BLOCK];
     for first in (0..head.len).step_by(BLOCK) {
         let rows = BLOCK.min(head.len - first);
-        let seen = head.seen(first + rows - 1);
-        let scores = room(scores, rows * seen);
-        keys.multiply(rows, seen, size, head.rows(q, first), scores, false);
-        for (i, row) in scores.chunks_exact_mut(seen).enumerate() {
-            let (row, hidden) = row.split_at_mut(head.visible(first + i));
-            let (max, sum) = row::exponentials(row, scale);
+        let seen = head.seen(first, first + rows - 1);
+        let scores = room(scores, rows * seen.len());
+        keys.multiply(rows, seen.clone(), 0..key_size, head.rows(q, key_size, first), scores, false);
+        for (i, row) in scores.chunks_exact_mut(seen.len()).enumerate() {
+            let visible = head.visible(first + i);
+            let (row, hidden) = row.split_at_mut(visible.end - seen.start);
             hidden.fill(T::ZERO);
+            let (hidden, row) = row.split_at_mut(visible.start - seen.start);
+            hidden.fill(T::ZERO);
+            let (max, sum) = match bias {
+                None => row::exponentials(row, scale),
+                Some(bias) => {
+                    row::add_bias(row, scale, bias.row(head.head, first + i, visible.start));
+                    row::exponentials(row, T::ONE)
+                }
+            };
             sums[i] = T::ONE / sum;
             if lse.len > 0 {
                 let at = (head.start + first + i) * head.attention.heads + head.head;
                 // SAFETY: this head alone writes this element.
                 unsafe { lse.row(at, 1)[0] = max + sum.ln() };
             }
-            head.drop(first + i, row, factors);
+            head.drop(first + i, visible.start, row, factors);
         }
-        let gathered = room(gathered, rows * size);
-        values.multiply(rows, size, seen, View::row_major(scores, seen), gathered, false);
-        for (i, values) in gathered.chunks_exact(size.max(1)).enumerate() {
+        let gathered = room(gathered, rows * value_size);
+        let weights = View::row_major(scores, seen.len());
+        values.multiply(rows, 0..value_size, seen, weights, gathered, false);
+        for (i, values) in gathered.chunks_exact(value_size.max(1)).enumerate() {
             // SAFETY: this head alone writes these rows of its own.
-            let out = unsafe { out.row(head.at(out.stride, first + i), size) };
+            let out = unsafe { out.row(head.at(out.stride, value_size, first + i), value_size) };
             simd(
                 #[inline(always)]
                 || {

@@ -35,6 +35,19 @@ pub(super) fn exponentials<T: Real>(row: &mut [T], scale: T) -> (T, T) {
     )
 }
 
+/// `row <- scale row + bias`
+#[inline(always)]
+pub(super) fn add_bias<T: Real>(row: &mut [T], scale: T, bias: &[T]) {
+    simd(
+        #[inline(always)]
+        || {
+            for (x, &b) in row.iter_mut().zip(bias) {
+                *x = *x * scale + b;
+            }
+        },
+    );
+}
+
 /// `p <- e^(scale p - lse)`, then `ds <- scale p (ds - mean)`.
 #[inline(always)]
 pub(super) fn slopes<T: Real>(p: &mut [T], ds: &mut [T], scale: T, lse: T, mean: T) {

@@ -10,10 +10,16 @@ fn numbers<T: Real>(count: usize, seed: u64, size: f64) -> Vec<T> {
 }
 
 /// The definition in plain loops, and the log-sum-exp of every row.
-fn reference(attention: &Attention, q: &[f64], k: &[f64], v: &[f64]) -> (Vec<f64>, Vec<f64>) {
-    let (heads, size) = (attention.heads, attention.key_size);
+fn reference(
+    attention: &Attention,
+    bias: Option<DistanceBias<f64>>,
+    q: &[f64],
+    k: &[f64],
+    v: &[f64],
+) -> (Vec<f64>, Vec<f64>) {
+    let (heads, size, value) = (attention.heads, attention.key_size, attention.value_size);
     let width = heads * size;
-    let (mut out, mut lse) = (vec![0.0; q.len()], Vec::new());
+    let (mut out, mut lse) = (vec![0.0; v.len()], Vec::new());
     for t in 0..q.len() / width {
         let b = attention.offsets.iter().rposition(|&start| start <= t).expect("a sequence");
         let (start, end) = (attention.offsets[b], attention.offsets[b + 1]);
@@ -23,11 +29,13 @@ fn reference(attention: &Attention, q: &[f64], k: &[f64], v: &[f64]) -> (Vec<f64
                 Mask::Causal => j <= t,
                 Mask::Prefix(p) => j <= t || j < start + p[b],
             };
+            let near = |j: usize| attention.window.is_none_or(|w| j.abs_diff(t) <= w);
             let score = |j: usize| {
+                let added = bias.map_or(0.0, |b| b.values[h * (2 * b.span - 1) + b.span - 1 + j - t]);
                 let dot = (0..size).map(|c| q[t * width + h * size + c] * k[j * width + h * size + c]);
-                attention.scale * dot.sum::<f64>()
+                attention.scale * dot.sum::<f64>() + added
             };
-            let keys: Vec<usize> = (start..end).filter(|&j| sees(j)).collect();
+            let keys: Vec<usize> = (start..end).filter(|&j| sees(j) && near(j)).collect();
             let max = keys.iter().map(|&j| score(j)).fold(f64::NEG_INFINITY, f64::max);
             let sum: f64 = keys.iter().map(|&j| (score(j) - max).exp()).sum();
             lse.push(max + sum.ln());
@@ -37,8 +45,8 @@ fn reference(attention: &Attention, q: &[f64], k: &[f64], v: &[f64]) -> (Vec<f64
             }
             for &j in &keys {
                 let p = (score(j) - max).exp() / sum * factors[j - start];
-                for c in 0..size {
-                    out[t * width + h * size + c] += p * v[j * width + h * size + c];
+                for c in 0..value {
+                    out[(t * heads + h) * value + c] += p * v[(j * heads + h) * value + c];
                 }
             }
         }
@@ -46,15 +54,27 @@ fn reference(attention: &Attention, q: &[f64], k: &[f64], v: &[f64]) -> (Vec<f64
     (out, lse)
 }
 
-/// Forward results and the three gradients.
+/// Forward results and the gradients, that of the bias last.
+fn run_with<T: Real>(
+    attention: &Attention,
+    bias: Option<DistanceBias<T>>,
+    [q, k, v, d_out]: [&[T]; 4],
+) -> [Vec<T>; 6] {
+    let nan = |len: usize| vec![T::from_f64(f64::NAN); len];
+    let (mut out, mut lse) = (nan(v.len()), vec![T::ZERO; attention.tokens() * attention.heads]);
+    let [key_width, _, value_width] = attention.widths();
+    let rows = |data, stride| Rows { data, stride };
+    let inputs = [rows(q, key_width), rows(k, key_width), rows(v, value_width)];
+    forward(attention, inputs, bias, &mut out, &mut lse);
+    let (mut dq, mut dk, mut dv) = (nan(q.len()), nan(q.len()), nan(v.len()));
+    let mut d_bias = bias.map_or(Vec::new(), |bias| vec![T::ONE; bias.values.len()]);
+    let gradients = Gradients::Apart([&mut dq, &mut dk, &mut dv]);
+    backward(attention, inputs, &out, &lse, d_out, bias.map(|bias| (bias, &mut d_bias[..])), gradients);
+    [out, lse, dq, dk, dv, d_bias]
+}
+
 fn run<T: Real>(attention: &Attention, q: &[T], k: &[T], v: &[T], d_out: &[T]) -> [Vec<T>; 5] {
-    let nan = || vec![T::from_f64(f64::NAN); q.len()];
-    let (mut out, mut lse) = (nan(), vec![T::ZERO; attention.tokens() * attention.heads]);
-    let width = attention.width();
-    let inputs = [q, k, v].map(|data| Rows { data, stride: width });
-    forward(attention, inputs, &mut out, &mut lse);
-    let (mut dq, mut dk, mut dv) = (nan(), nan(), nan());
-    backward(attention, inputs, &out, &lse, d_out, Gradients::Apart([&mut dq, &mut dk, &mut dv]));
+    let [out, lse, dq, dk, dv, _] = run_with(attention, None, [q, k, v, d_out]);
     [out, lse, dq, dk, dv]
 }
 
@@ -64,17 +84,18 @@ fn operands_side_by_side_give_the_bits_of_those_apart() {
         let x: [Vec<f32>; 4] = std::array::from_fn(|i| numbers(1280, i as u64, 1.5));
         let [q, k, v, d_out] = &x;
         let apart = run(&attention, q, k, v, d_out);
-        let width = attention.width();
+        let widths = attention.widths();
+        let width = widths[0];
         let rows = |x: &[&[f32]; 3]| -> Vec<f32> {
             let row = |t: usize| x.map(|x| &x[t * width..][..width]).concat();
             (0..attention.tokens()).flat_map(row).collect()
         };
         let joint = rows(&[q, k, v]);
         let (mut out, mut lse) = (vec![9.0; q.len()], vec![9.0; attention.tokens() * attention.heads]);
-        forward(&attention, Rows::joint(&joint, width), &mut out, &mut lse);
+        forward(&attention, Rows::joint(&joint, widths), None, &mut out, &mut lse);
         let mut d = vec![9.0; joint.len()];
-        let inputs = Rows::joint(&joint, width);
-        backward(&attention, inputs, &out, &lse, d_out, Gradients::Joint(&mut d));
+        let inputs = Rows::joint(&joint, widths);
+        backward(&attention, inputs, &out, &lse, d_out, None, Gradients::Joint(&mut d));
         assert_eq!([&out, &lse], [&apart[0], &apart[1]]);
         assert_eq!(d, rows(&[&apart[2], &apart[3], &apart[4]]));
     }
@@ -92,21 +113,33 @@ const OFFSETS: [usize; 7] = [0, 3, 3, 4, 21, 28, 128];
 
 fn settings(offsets: &[usize]) -> impl Iterator<Item = Attention<'_>> {
     [Mask::Full, Mask::Causal, Mask::Prefix(&PREFIXES)].into_iter().flat_map(move |mask| {
-        [None, Some(Dropout::new(0.3, 5))].into_iter().map(move |dropout| Attention {
-            heads: 2,
-            key_size: 5,
-            scale: 0.7,
-            offsets,
-            mask,
-            dropout,
-        })
+        [(None, None), (Some(Dropout::new(0.3, 5)), None), (None, Some(3)), (None, Some(0))].into_iter().map(
+            move |(dropout, window)| Attention {
+                heads: 2,
+                key_size: 5,
+                value_size: 5,
+                scale: 0.7,
+                offsets,
+                mask,
+                window,
+                dropout,
+            },
+        )
     })
 }
 
 #[test]
 fn two_tokens_by_hand() {
-    let attention =
-        Attention { heads: 1, key_size: 1, scale: 1.0, offsets: &[0, 2], mask: Mask::Causal, dropout: None };
+    let attention = Attention {
+        heads: 1,
+        key_size: 1,
+        value_size: 1,
+        scale: 1.0,
+        offsets: &[0, 2],
+        mask: Mask::Causal,
+        window: None,
+        dropout: None,
+    };
     let [out, lse, ..] = run(&attention, &[1.0, 1.0], &[0.0, 3f64.ln()], &[4.0, 8.0], &[0.0, 0.0]);
     close(&out, &[4.0, 7.0], 1e-15, "out");
     close(&lse, &[0.0, 4f64.ln()], 1e-15, "lse");
@@ -119,7 +152,7 @@ fn every_mask_agrees_with_plain_loops_in_both_types() {
             .map(|x| x.iter().map(|x| f64::from(*x)).collect());
         let [q, k, v, d_out] = &x;
         let exact = run(&attention, q, k, v, d_out);
-        let (out, lse) = reference(&attention, q, k, v);
+        let (out, lse) = reference(&attention, None, q, k, v);
         close(&exact[0], &out, 1e-13, "out");
         close(&exact[1], &lse, 1e-13, "lse");
         let [q, k, v, d_out] = x.map(|x| x.iter().map(|x| *x as f32).collect::<Vec<_>>());
@@ -138,7 +171,7 @@ fn gradients_agree_with_finite_differences() {
         let [q, k, v, d_out] = &x;
         let gradients = run(&attention, q, k, v, d_out);
         let loss = |x: &[Vec<f64>; 4]| {
-            let (out, _) = reference(&attention, &x[0], &x[1], &x[2]);
+            let (out, _) = reference(&attention, None, &x[0], &x[1], &x[2]);
             out.iter().zip(&x[3]).map(|(o, d)| o * d).sum::<f64>()
         };
         for which in 0..3 {
@@ -162,8 +195,16 @@ fn shortened(mask: Mask) -> Mask {
 #[test]
 fn no_sequences_and_empty_sequences_are_fine() {
     for offsets in [&[][..], &[0], &[0, 0, 0]] {
-        let attention =
-            Attention { heads: 2, key_size: 4, scale: 1.0, offsets, mask: Mask::Full, dropout: None };
+        let attention = Attention {
+            heads: 2,
+            key_size: 4,
+            value_size: 4,
+            scale: 1.0,
+            offsets,
+            mask: Mask::Full,
+            window: None,
+            dropout: None,
+        };
         let all = run::<f32>(&attention, &[], &[], &[], &[]);
         assert!(all.iter().all(|x| x.is_empty()));
     }
@@ -171,8 +212,16 @@ fn no_sequences_and_empty_sequences_are_fine() {
 
 #[test]
 fn a_sequence_of_one_token_returns_its_value() {
-    let attention =
-        Attention { heads: 3, key_size: 2, scale: 0.5, offsets: &[0, 1], mask: Mask::Full, dropout: None };
+    let attention = Attention {
+        heads: 3,
+        key_size: 2,
+        value_size: 2,
+        scale: 0.5,
+        offsets: &[0, 1],
+        mask: Mask::Full,
+        window: None,
+        dropout: None,
+    };
     let (q, v): (Vec<f32>, Vec<f32>) = (numbers(6, 1, 1.0), numbers(6, 2, 1.0));
     let [out, _, dq, dk, dv] = run(&attention, &q, &q, &v, &[1.0; 6]);
     assert_eq!(out, v);
@@ -182,8 +231,16 @@ fn a_sequence_of_one_token_returns_its_value() {
 
 #[test]
 fn huge_scores_stay_finite() {
-    let attention =
-        Attention { heads: 1, key_size: 1, scale: 1.0, offsets: &[0, 3], mask: Mask::Full, dropout: None };
+    let attention = Attention {
+        heads: 1,
+        key_size: 1,
+        value_size: 1,
+        scale: 1.0,
+        offsets: &[0, 3],
+        mask: Mask::Full,
+        window: None,
+        dropout: None,
+    };
     let (q, k, v) = ([100f32, -100.0, 0.0], [100f32, -100.0, 0.0], [1f32, 2.0, 3.0]);
     let [out, lse, dq, dk, dv] = run(&attention, &q, &k, &v, &[1.0, 1.0, 1.0]);
     assert_eq!(out, [1.0, 2.0, 2.0]);
@@ -194,7 +251,16 @@ fn huge_scores_stay_finite() {
 #[test]
 fn a_long_sequence_agrees_and_neighbours_and_threads_do_not_change_a_bit() {
     let (heads, size) = (3, 16);
-    let make = |offsets, mask| Attention { heads, key_size: size, scale: 0.25, offsets, mask, dropout: None };
+    let make = |offsets, mask| Attention {
+        heads,
+        key_size: size,
+        value_size: size,
+        scale: 0.25,
+        offsets,
+        mask,
+        window: None,
+        dropout: None,
+    };
     let width = heads * size;
     let x: [Vec<f32>; 4] = std::array::from_fn(|i| numbers(450 * width, 20 + i as u64, 1.0));
     for mask in [Mask::Full, Mask::Causal] {
@@ -209,8 +275,102 @@ fn a_long_sequence_agrees_and_neighbours_and_threads_do_not_change_a_bit() {
             assert_eq!(batch[i][50 * width..350 * width], alone[i]);
         }
         let exact: [Vec<f64>; 3] = [q, k, v].map(|x| x.iter().map(|x| f64::from(*x)).collect());
-        let (out, lse) = reference(&attention, &exact[0], &exact[1], &exact[2]);
+        let (out, lse) = reference(&attention, None, &exact[0], &exact[1], &exact[2]);
         close(&alone[0], &out, 1e-6, "out");
         close(&alone[1], &lse, 1e-6, "lse");
+    }
+}
+
+const SPAN: usize = 21;
+
+fn added(values: &[f64]) -> Option<DistanceBias<'_, f64>> {
+    Some(DistanceBias { values, span: SPAN })
+}
+
+#[test]
+fn a_bias_by_distance_is_the_definition_and_has_its_gradient() {
+    let bias: Vec<f64> = numbers(2 * (2 * SPAN - 1), 40, 2.0);
+    for attention in settings(&[0, 3, 3, 4, 10]) {
+        let attention = Attention { mask: shortened(attention.mask), ..attention };
+        let x: [Vec<f64>; 4] = std::array::from_fn(|i| numbers(100, 10 + i as u64, 1.0));
+        let got = run_with(&attention, added(&bias), x.each_ref().map(|x| &x[..]));
+        let (out, lse) = reference(&attention, added(&bias), &x[0], &x[1], &x[2]);
+        close(&got[0], &out, 1e-13, "out");
+        close(&got[1], &lse, 1e-13, "lse");
+        let loss = |bias: &[f64], x: &[Vec<f64>; 4]| {
+            let (out, _) = reference(&attention, added(bias), &x[0], &x[1], &x[2]);
+            out.iter().zip(&x[3]).map(|(o, d)| o * d).sum::<f64>()
+        };
+        for i in 0..bias.len() {
+            let shifted = |step: f64| {
+                let mut bias = bias.clone();
+                bias[i] += step;
+                loss(&bias, &x)
+            };
+            let want = (shifted(1e-5) - shifted(-1e-5)) / 2e-5;
+            close(&got[5][i..=i], &[want], 1e-8, "gradient of the bias");
+        }
+        for i in 0..100 {
+            let shifted = |step: f64| {
+                let mut x = x.clone();
+                x[0][i] += step;
+                loss(&bias, &x)
+            };
+            close(&got[2][i..=i], &[(shifted(1e-5) - shifted(-1e-5)) / 2e-5], 1e-8, "gradient of q");
+        }
+        let single = |x: &[f64]| x.iter().map(|x| *x as f32).collect::<Vec<_>>();
+        let (bias32, x32) = (single(&bias), x.each_ref().map(|x| single(x)));
+        let bias32 = Some(DistanceBias { values: &bias32[..], span: SPAN });
+        let fast = run_with(&attention, bias32, x32.each_ref().map(|x| &x[..]));
+        fast.iter().zip(&got).for_each(|(fast, exact)| close(fast, exact, 1e-5, "f32"));
+    }
+}
+
+#[test]
+fn a_long_sequence_sees_its_window_only() {
+    let x: [Vec<f64>; 4] = std::array::from_fn(|i| numbers(300 * 4, 50 + i as u64, 1.0));
+    for (mask, window) in [(Mask::Full, 10), (Mask::Causal, 70), (Mask::Full, 130)] {
+        let offsets = &[0, 300];
+        let attention = Attention {
+            heads: 1,
+            key_size: 4,
+            value_size: 4,
+            scale: 0.5,
+            offsets,
+            mask,
+            window: Some(window),
+            dropout: None,
+        };
+        let (out, lse) = reference(&attention, None, &x[0], &x[1], &x[2]);
+        let got = run(&attention, &x[0], &x[1], &x[2], &x[3]);
+        close(&got[0], &out, 1e-12, "out");
+        close(&got[1], &lse, 1e-12, "lse");
+        let x32 = x.each_ref().map(|x| x.iter().map(|x| *x as f32).collect::<Vec<_>>());
+        let fast = run(&attention, &x32[0], &x32[1], &x32[2], &x32[3]);
+        fast.iter().zip(&got).for_each(|(fast, exact)| close(fast, exact, 2e-5, "f32"));
+    }
+}
+
+#[test]
+fn values_may_have_another_width_than_keys() {
+    for (attention, value_size) in settings(&[0, 3, 3, 4, 10]).zip([1, 3, 8, 20].into_iter().cycle()) {
+        let attention = Attention { mask: shortened(attention.mask), value_size, ..attention };
+        let sizes = [100, 100, 20 * value_size, 20 * value_size];
+        let x: [Vec<f64>; 4] = std::array::from_fn(|i| numbers(sizes[i], 10 + i as u64, 1.0));
+        let got = run(&attention, &x[0], &x[1], &x[2], &x[3]);
+        let loss = |x: &[Vec<f64>; 4]| {
+            let (out, _) = reference(&attention, None, &x[0], &x[1], &x[2]);
+            out.iter().zip(&x[3]).map(|(o, d)| o * d).sum::<f64>()
+        };
+        close(&got[0], &reference(&attention, None, &x[0], &x[1], &x[2]).0, 1e-13, "out");
+        for (which, i) in [(0, 0), (0, 57), (1, 3), (1, 99), (2, 0), (2, 19)] {
+            let shifted = |step: f64| {
+                let mut x = x.clone();
+                x[which][i] += step;
+                loss(&x)
+            };
+            let want = (shifted(1e-5) - shifted(-1e-5)) / 2e-5;
+            close(&got[2 + which][i..=i], &[want], 1e-8, "gradient");
+        }
     }
 }

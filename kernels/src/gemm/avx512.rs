@@ -33,8 +33,8 @@ const SPLIT: usize = 1 << 19;
 pub(super) enum Right<'a> {
     /// As stored; packed on the way.
     View(View<'a, f32>),
-    /// Packed before, with so many rows a panel (at least `k`).
-    Panels(&'a [Lane], usize),
+    /// Packed before: the panels, the rows of each, and the row at which the factor starts.
+    Panels(&'a [Lane], usize, usize),
 }
 
 /// Sizes and factors of one product.
@@ -78,8 +78,8 @@ pub(super) fn product(p: Product, c: &mut [f32], finish: impl Fn(usize, usize, &
     p.a.check(p.m, p.k);
     match p.b {
         Right::View(b) => b.check(p.k, p.n),
-        Right::Panels(lanes, rows) => {
-            assert!(rows >= p.k && lanes.len() >= rows * p.n.div_ceil(16), "gemm: packed factor");
+        Right::Panels(lanes, rows, first) => {
+            assert!(rows >= first + p.k && lanes.len() >= rows * p.n.div_ceil(16), "gemm: packed factor");
         }
     }
     assert_eq!(crate::cpu::Path::detect(), crate::cpu::Path::Avx512);
@@ -108,7 +108,9 @@ pub(super) fn product(p: Product, c: &mut [f32], finish: impl Fn(usize, usize, &
     match p.b {
         // Parts that share columns would each pack them.
         Right::View(b) if parts[0].rows < p.m => {
-            pack::with_panels(b, p.k, p.n, |panels| several(&Product { b: Right::Panels(panels, p.k), ..p }));
+            pack::with_panels(b, p.k, p.n, |panels| {
+                several(&Product { b: Right::Panels(panels, p.k, 0), ..p })
+            });
         }
         Right::View(_) | Right::Panels(..) => several(&p),
     }
@@ -184,10 +186,13 @@ unsafe fn block_in(
                         pack::pack(b, first, k, column, columns, right);
                         (right.cast_const(), k)
                     }
-                    Right::Panels(lanes, rows) => (lanes.as_ptr().cast::<f32>().add(column * rows), rows),
+                    Right::Panels(lanes, rows, _) => (lanes.as_ptr().cast::<f32>().add(column * rows), rows),
                 }
             };
-            let skip = if matches!(p.b, Right::View(_)) { 0 } else { first };
+            let skip = match p.b {
+                Right::View(_) => 0,
+                Right::Panels(_, _, row) => row + first,
+            };
             for base in (0..part.rows).step_by(STRIPS) {
                 let rows = (part.rows - base).min(STRIPS);
                 if !in_place {

@@ -1,5 +1,7 @@
 //! A right factor that several products share: packed once, where packing helps.
 
+use std::ops::Range;
+
 use super::{View, matmul};
 use crate::Real;
 #[cfg(target_arch = "x86_64")]
@@ -31,19 +33,33 @@ impl<'a, T: Real> Factor<'a, T> {
         }
     }
 
-    /// `c [m, n] = a [m, k] b[..k, ..n]`, plus the old `c` if `accumulate`, on this thread alone;
-    /// where `n` is not all columns it is a multiple of [`Factor::STEP`].
-    pub(crate) fn multiply(&self, m: usize, n: usize, k: usize, a: View<T>, c: &mut [T], accumulate: bool) {
-        debug_assert!(k <= self.rows, "gemm: the factor has fewer rows");
+    /// `c = a b[rows, columns]`, plus the old `c` if `accumulate`, on this thread alone; `a` is
+    /// `[m, rows]`, `c` `[m, columns]`. `columns` starts at a multiple of [`Factor::STEP`], and ends at
+    /// one or at the last.
+    pub(crate) fn multiply(
+        &self,
+        m: usize,
+        columns: Range<usize>,
+        rows: Range<usize>,
+        a: View<T>,
+        c: &mut [T],
+        accumulate: bool,
+    ) {
+        debug_assert!(rows.end <= self.rows, "gemm: the factor has fewer rows");
+        debug_assert!(columns.start.is_multiple_of(Self::STEP), "gemm: a panel cannot be cut");
+        let (n, k) = (columns.len(), rows.len());
         #[cfg(target_arch = "x86_64")]
         if let (Some(panels), Some(a)) = (&self.panels, a.as_f32())
             && let Some(c) = T::as_f32_mut(c)
         {
-            let b = avx512::Right::Panels(panels, self.rows);
+            let panels = &panels[columns.start * self.rows / 16..];
+            let b = avx512::Right::Panels(panels, self.rows, rows.start);
             let product = avx512::Product { m, n, k, a, b, accumulate, shared: false };
             return avx512::product(product, c, |_, _, _| {});
         }
-        matmul(m, n, k, a, self.view, c, accumulate);
+        let View { data, row_stride, col_stride } = self.view;
+        let at = (rows.start * row_stride + columns.start * col_stride).min(data.len());
+        matmul(m, n, k, a, View { data: &data[at..], row_stride, col_stride }, c, accumulate);
     }
 
     /// A part of the columns is a multiple of this.
@@ -71,11 +87,16 @@ mod tests {
         let a = numbers::<f32>(m * rows, 2);
         for view in [View::row_major(&b, columns), View::transposed(&b, rows)] {
             let factor = Factor::new(view, rows, columns);
-            for (n, k) in [(100, 70), (48, 70), (96, 33), (100, 1)] {
+            for (from, to, first, last) in
+                [(0, 100, 0, 70), (0, 48, 0, 70), (48, 96, 0, 33), (96, 100, 20, 21), (48, 100, 30, 70)]
+            {
+                let (n, k) = (to - from, last - first);
                 let (mut c, mut want) = (vec![0.0; m * n], vec![0.0; m * n]);
-                factor.multiply(m, n, k, View::row_major(&a, rows), &mut c, false);
-                matmul(m, n, k, View::row_major(&a, rows), view, &mut want, false);
-                assert_eq!(c, want, "{n} columns, {k} terms");
+                factor.multiply(m, from..to, first..last, View::row_major(&a, rows), &mut c, false);
+                let at = first * view.row_stride + from * view.col_stride;
+                let part = View { data: &view.data[at..], ..view };
+                matmul(m, n, k, View::row_major(&a, rows), part, &mut want, false);
+                assert_eq!(c, want, "columns {from}..{to}, terms {first}..{last}");
             }
         }
     }

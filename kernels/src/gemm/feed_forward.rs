@@ -165,7 +165,7 @@ mod fast {
             };
             with_panels(inner, inputs, size, |inner| {
                 with_panels(outer, size, outputs, |outer| {
-                    run(Right::Panels(inner, inputs), Right::Panels(outer, size));
+                    run(Right::Panels(inner, inputs, 0), Right::Panels(outer, size, 0));
                 });
             });
         }
@@ -209,7 +209,7 @@ mod fast {
             };
             with_panels(inner, size, inputs, |inner| {
                 with_panels(outer, outputs, size, |outer| {
-                    run(Right::Panels(inner, size), Right::Panels(outer, outputs));
+                    run(Right::Panels(inner, size, 0), Right::Panels(outer, outputs, 0));
                 });
             });
             if let Some(d_bias) = d_bias {

@@ -83,7 +83,7 @@ pub fn linear_packed(rows: usize, x: &[f32], weight: &Packed, epilogue: Epilogue
     match &weight.store {
         #[cfg(target_arch = "x86_64")]
         Store::Panels(lanes) => {
-            fast(rows, inputs, outputs, x, avx512::Right::Panels(lanes, inputs), epilogue, y)
+            fast(rows, inputs, outputs, x, avx512::Right::Panels(lanes, inputs, 0), epilogue, y)
         }
         Store::Rows(weight) => {
             slow(rows, inputs, outputs, x, View::transposed(weight, inputs), epilogue, y);
