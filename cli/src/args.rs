@@ -33,6 +33,10 @@ pub enum Command {
     Info(Info),
     /// Measure how fast an encoder is on this machine
     Bench(Bench),
+    /// Write a model folder of TensorFlow, PyTorch or safetensors as one of Hugging Face
+    Convert(Convert),
+    /// Tell how far two model folders are apart, tensor by tensor and layer by layer
+    Verify(Verify),
 }
 
 #[derive(Args)]
@@ -139,4 +143,36 @@ pub enum Overflow {
     Truncate,
     /// Read it in overlapping windows
     Window,
+}
+
+#[derive(Args)]
+pub struct Convert {
+    /// A folder with a config and weights: safetensors, pytorch_model.bin, or a TensorFlow checkpoint
+    #[arg(value_name = "IN")]
+    pub from: PathBuf,
+    /// The new folder
+    #[arg(value_name = "OUT")]
+    pub to: PathBuf,
+    /// Keep only the tokens whose ids stand in this file, in its order
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["vocabulary", "simplify"])]
+    pub keep_tokens: Option<PathBuf>,
+    /// Take the tokens of this file, one per line; new ones become the mean of their pieces
+    #[arg(long, value_name = "FILE", conflicts_with = "simplify")]
+    pub vocabulary: Option<PathBuf>,
+    /// Drop the tokens that a Chinese model of characters never meets (bert4keras' simplified vocabulary)
+    #[arg(long)]
+    pub simplify: bool,
+}
+
+#[derive(Args)]
+pub struct Verify {
+    /// A model folder
+    #[arg(value_name = "A")]
+    pub first: PathBuf,
+    /// Another one
+    #[arg(value_name = "B")]
+    pub second: PathBuf,
+    /// The difference of hidden states that is still the same model, for numbers of size 1
+    #[arg(long, value_name = "X", default_value_t = 1e-5)]
+    pub tolerance: f64,
 }

@@ -28,6 +28,8 @@ fn main() -> ExitCode {
         args::Command::Predict(args) => command::predict::run(args, cli.json),
         args::Command::Info(args) => command::info::run(args, cli.json),
         args::Command::Bench(args) => command::bench::run(args, cli.json),
+        args::Command::Convert(args) => command::convert::run(args, cli.json),
+        args::Command::Verify(args) => command::verify::run(args, cli.json),
     };
     if cli.profile {
         output::say(output::profile_table(&profile::stop()).trim_end());

@@ -5,6 +5,7 @@
 
 pub mod bench;
 pub mod config;
+pub mod convert;
 mod error;
 mod examples;
 pub mod ner;
@@ -12,6 +13,7 @@ mod run_folder;
 mod scheduler;
 pub mod sentence;
 pub mod settings;
+pub mod verify;
 
 pub use bert4rs_nn::encoder::Precision;
 pub use config::RunConfig;

@@ -1,10 +1,12 @@
 //! One file per verb.
 
 pub mod bench;
+pub mod convert;
 pub mod eval;
 pub mod info;
 pub mod predict;
 pub mod train;
+pub mod verify;
 
 use bert4rs_tasks::ner::{OverflowKind, PredictOptions};
 

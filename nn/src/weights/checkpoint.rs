@@ -121,7 +121,8 @@ impl Checkpoint {
         Ok(report)
     }
 
-    fn compare(&self, params: &Params, allow: &Allow) -> Result<LoadReport> {
+    /// What [`Checkpoint::fill`] would do, with its errors.
+    pub fn compare(&self, params: &Params, allow: &Allow) -> Result<LoadReport> {
         let mut report = LoadReport::default();
         for parameter in params.iter() {
             let (name, value) = (parameter.name(), parameter.value());

@@ -8,6 +8,7 @@ mod tensorflow;
 
 pub use checkpoint::{Allow, Checkpoint, LoadReport, save};
 pub use config_file::config_file;
+pub use names::is_buffer;
 pub(crate) use names::nearest;
 pub use source::{Source, sources};
 pub use tensorflow::Variable;

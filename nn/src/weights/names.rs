@@ -5,7 +5,7 @@ const PREFIXES: [&str; 2] = ["bert.", "roformer."];
 
 /// Our name for a tensor of a file; none for buffers that are computed, not learned.
 pub(crate) fn ours(name: &str) -> Option<String> {
-    if name.ends_with("position_ids") || name.ends_with("embed_positions.weight") {
+    if is_buffer(name) {
         return None;
     }
     let bare = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
@@ -16,6 +16,11 @@ pub(crate) fn ours(name: &str) -> Option<String> {
         (None, None) => bare.to_string(),
     };
     Some(bare)
+}
+
+/// Whether a tensor is computed, not learned, so that no file needs it.
+pub fn is_buffer(name: &str) -> bool {
+    name.ends_with("position_ids") || name.ends_with("embed_positions.weight")
 }
 
 /// Whether `name` is `pattern` or lies under it.

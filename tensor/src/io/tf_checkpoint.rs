@@ -1,7 +1,7 @@
 //! Reading TensorFlow's checkpoints of version 2, without TensorFlow: `NAME.index` says what lies
 //! where in `NAME.data-00000-of-0000N`.
 //!
-//! The index is a sorted table ([`table`]) from names to small messages ([`message`]). Its blocks and
+//! The index is a sorted table (`table`) from names to small messages (`message`). Its blocks and
 //! every tensor carry a checksum, and both are checked. Data files are mapped.
 
 mod message;

@@ -1,7 +1,7 @@
 //! Reading PyTorch's checkpoints (`pytorch_model.bin`): a zip archive of storages, and a pickle that
 //! says which tensor lies where.
 //!
-//! Nothing of the pickle is executed: a few opcodes and globals are understood ([`pickle`]), any
+//! Nothing of the pickle is executed: a few opcodes and globals are understood (`pickle`), any
 //! other is an error that names it. The file is mapped; a tensor whose numbers lie in one piece is
 //! borrowed from it. torch does not check the archive's checksums (it may write none), nor do we.
 
