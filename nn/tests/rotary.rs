@@ -239,7 +239,7 @@ fn attention_of_rotated_queries_and_keys() {
                     .collect();
                 Tensor::concat(&parts.iter().collect::<Vec<_>>(), 0).unwrap()
             };
-            let how = Attention { heads: 1, scale: 1.0 / 8f64.sqrt(), mask: Mask::Full, dropout: None };
+            let how = Attention::new(1, 1.0 / 8f64.sqrt(), Mask::Full);
             let batch = Packed::from_lengths(&lengths);
             let packed = attention(&pack(&q), &pack(&k), &pack(&v), &batch, &how).unwrap();
             let error = packed.sub(&pack(&out)).unwrap().abs().unwrap().to_f64_vec();

@@ -1,6 +1,6 @@
 //! Layers.
 
-mod attention;
+pub mod attention;
 mod dropout;
 mod embedding;
 mod feed_forward;

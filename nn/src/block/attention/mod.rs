@@ -3,11 +3,29 @@
 //! Shapes:      x [T, D] -> [T, D]; heads side by side in [T, H K]
 //! Reference:   Vaswani et al., Attention is all you need, 2017.
 
+mod distance;
+mod gradient_scale;
+mod pairs;
+mod relative;
+mod scale;
+mod scores;
+mod talking_heads;
+
 use bert4rs_tensor::Tensor;
 use bert4rs_tensor::op::attention::{Attention, attention, joint_attention};
 use bert4rs_tensor::op::feed_forward::Layer;
 use bert4rs_tensor::op::joint_linear::joint_linear;
 use bert4rs_tensor::op::prepared::WeightPrecision;
+
+pub use distance::{DistanceBuckets, alibi_bias, alibi_slopes, t5_bucket};
+pub use gradient_scale::{
+    empirical_scale, log_mean_exponential, optimal_scale_cosine, optimal_scale_normal, softmax_gradient_l1,
+};
+pub use pairs::{gather_pairs, spread_pairs};
+pub use relative::{RelativeKeys, deberta_bucket, disentangled_scores};
+pub use scale::AttentionScale;
+pub use scores::{heads_of, rows_of, scaled_scores, visible, visible_counts, visible_softmax};
+pub use talking_heads::{identity_mixing, mix_heads};
 
 use super::Linear;
 use super::layer::Surroundings;
@@ -71,17 +89,15 @@ impl SelfAttention {
     ) -> Result<Tensor> {
         let joint = self.inputs(ctx, x)?; // [T, 3 H K]
         let how = Attention {
-            heads: self.heads,
-            scale: 1.0 / (self.key_size as f64).sqrt(),
-            mask: around.mask.clone(),
             dropout: ctx.seed(self.dropout).map(|seed| (self.dropout, seed)),
+            ..Attention::new(self.heads, 1.0 / (self.key_size as f64).sqrt(), around.mask.clone())
         };
         let turned = match &around.rotation {
             None => Some(joint.clone()),
             Some(rotation) => rotation.turn_joint(&joint, self.heads)?,
         };
         let gathered = match (turned, &around.rotation) {
-            (Some(joint), _) => joint_attention(&joint, around.batch, &how)?,
+            (Some(joint), _) => joint_attention(&joint, self.key_size, around.batch, &how)?,
             (None, rotation) => {
                 let inner = self.heads * self.key_size;
                 let part = |i: usize| joint.narrow(1, i * inner, inner);
