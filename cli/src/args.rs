@@ -35,6 +35,8 @@ pub enum Command {
     Bench(Bench),
     /// Write a model folder of TensorFlow, PyTorch or safetensors as one of Hugging Face
     Convert(Convert),
+    /// Write an encoder as an ONNX file
+    Export(Export),
     /// Tell how far two model folders are apart, tensor by tensor and layer by layer
     Verify(Verify),
 }
@@ -175,4 +177,13 @@ pub struct Verify {
     /// The difference of hidden states that is still the same model, for numbers of size 1
     #[arg(long, value_name = "X", default_value_t = 1e-5)]
     pub tolerance: f64,
+}
+
+#[derive(Args)]
+pub struct Export {
+    /// A model folder
+    pub model: PathBuf,
+    /// The new file
+    #[arg(value_name = "OUT.onnx")]
+    pub out: PathBuf,
 }

@@ -29,6 +29,7 @@ fn main() -> ExitCode {
         args::Command::Info(args) => command::info::run(args, cli.json),
         args::Command::Bench(args) => command::bench::run(args, cli.json),
         args::Command::Convert(args) => command::convert::run(args, cli.json),
+        args::Command::Export(args) => command::export::run(args, cli.json),
         args::Command::Verify(args) => command::verify::run(args, cli.json),
     };
     if cli.profile {

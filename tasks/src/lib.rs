@@ -8,6 +8,7 @@ pub mod config;
 pub mod convert;
 mod error;
 mod examples;
+pub mod export;
 pub mod ner;
 mod run_folder;
 mod scheduler;
