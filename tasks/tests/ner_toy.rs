@@ -3,6 +3,7 @@
 mod toy;
 
 use bert4rs_tasks::ner::{self, OverflowKind, PredictOptions};
+use bert4rs_tasks::read_examples;
 use bert4rs_tensor::Rng;
 use bert4rs_train::Silent;
 use toy::train;
@@ -62,6 +63,30 @@ fn answers_do_not_depend_on_neighbours_batches_or_threads() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         assert_eq!(pool.install(|| model.predict(&views, &small)).unwrap(), together);
     }
+}
+
+#[test]
+fn a_stream_of_examples_is_counted_as_one_set() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_, model) = train(dir.path(), false, &["train.epochs=3"]);
+    let once = read_examples(&dir.path().join("dev.jsonl")).unwrap();
+    let options = PredictOptions::default();
+    let (one, times) = (ner::evaluate(&model, &once, &options).unwrap(), 120); // 4,800 texts: two chunks
+    let many = (0..times).flat_map(|_| &once).map(Ok);
+    let all = ner::evaluate_stream(&model, many, &options).unwrap();
+    let counts = |e: &ner::Evaluation| {
+        let s = &e.scores.total;
+        [s.gold, s.predicted, s.correct, e.texts, e.tokens]
+    };
+    assert!(one.scores.total.correct > 0);
+    assert_eq!(counts(&all), counts(&one).map(|n| n * times));
+
+    let mut long = once[0].clone();
+    long.text = long.text.repeat(20);
+    let with_long = (0..4500).map(|i| Ok(if i == 4400 { &long } else { &once[0] }));
+    let refuse = PredictOptions { overflow: Some(OverflowKind::Error), ..options };
+    let error = ner::evaluate_stream(&model, with_long, &refuse).unwrap_err().to_string();
+    assert!(error.contains("text 4401: "), "{error}");
 }
 
 #[test]

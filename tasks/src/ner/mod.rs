@@ -15,4 +15,4 @@ pub use encode::Piece;
 pub use model::NerModel;
 pub use predictor::{Answer, Entity, PredictOptions};
 pub use run::{TrainReport, train};
-pub use score::{Evaluation, evaluate};
+pub use score::{Evaluation, evaluate, evaluate_stream};

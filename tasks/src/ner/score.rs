@@ -1,16 +1,18 @@
 //! The official measure: micro precision, recall and F1 over exact (start, end, label).
 
+use std::borrow::Borrow;
 use std::collections::BTreeMap;
+use std::time::Instant;
 
 use bert4rs_text::Example;
 use bert4rs_train::metric::EntityScore;
 use bert4rs_train::metric::entity::Labelled;
 
 use super::{NerModel, PredictOptions};
-use crate::Result;
+use crate::{Error, Result, scheduler};
 
 /// Scores of a model on annotated texts.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Evaluation {
     /// In total and per label.
     pub scores: EntityScore,
@@ -42,30 +44,53 @@ impl Evaluation {
 /// Predicts every text and compares with its annotation. Entities of labels the model does not know
 /// count as missed, and are counted beside the scores.
 pub fn evaluate(model: &NerModel, examples: &[Example], options: &PredictOptions) -> Result<Evaluation> {
-    let start = std::time::Instant::now();
-    let texts: Vec<&str> = examples.iter().map(|e| e.text.as_str()).collect();
-    let answers = model.predict(&texts, options)?;
-    let seconds = start.elapsed().as_secs_f64();
-    let mut scores = EntityScore::default();
-    let mut unknown_labels = BTreeMap::new();
-    for entity in examples.iter().flat_map(|e| &e.entities) {
-        if !model.labels().contains(&entity.label) {
-            *unknown_labels.entry(entity.label.clone()).or_default() += 1;
+    evaluate_stream(model, examples.iter().map(Ok), options)
+}
+
+/// As [`evaluate`], for any number of examples: some thousands are held at a time, then only counts.
+pub fn evaluate_stream<E: Borrow<Example>>(
+    model: &NerModel,
+    examples: impl IntoIterator<Item = Result<E>>,
+    options: &PredictOptions,
+) -> Result<Evaluation> {
+    let mut examples = examples.into_iter();
+    let mut evaluation = Evaluation::default();
+    loop {
+        let chunk = examples.by_ref().take(scheduler::CHUNK).collect::<Result<Vec<E>>>()?;
+        if chunk.is_empty() {
+            return Ok(evaluation);
         }
+        evaluation.add(model, &chunk, options)?;
     }
-    for (example, answer) in examples.iter().zip(&answers) {
-        let gold: Vec<Labelled> =
-            example.entities.iter().map(|e| (e.start, e.end, e.label.as_str())).collect();
-        let found: Vec<Labelled> =
-            answer.entities.iter().map(|e| (e.start, e.end, e.label.as_str())).collect();
-        scores.add(&gold, &found);
+}
+
+impl Evaluation {
+    fn add<E: Borrow<Example>>(
+        &mut self,
+        model: &NerModel,
+        examples: &[E],
+        options: &PredictOptions,
+    ) -> Result<()> {
+        let texts: Vec<&str> = examples.iter().map(|e| e.borrow().text.as_str()).collect();
+        let start = Instant::now();
+        let answers = model.predict(&texts, options).map_err(|e| match e {
+            Error::Text { index, message } => Error::Text { index: self.texts + index, message },
+            other => other,
+        })?;
+        self.seconds += start.elapsed().as_secs_f64();
+        for (example, answer) in examples.iter().map(Borrow::borrow).zip(&answers) {
+            let gold: Vec<Labelled> =
+                example.entities.iter().map(|e| (e.start, e.end, e.label.as_str())).collect();
+            let found: Vec<Labelled> =
+                answer.entities.iter().map(|e| (e.start, e.end, e.label.as_str())).collect();
+            self.scores.add(&gold, &found);
+            for entity in example.entities.iter().filter(|e| !model.labels().contains(&e.label)) {
+                *self.unknown_labels.entry(entity.label.clone()).or_default() += 1;
+            }
+            self.tokens += answer.tokens;
+            self.truncated += usize::from(answer.truncated);
+        }
+        self.texts += texts.len();
+        Ok(())
     }
-    Ok(Evaluation {
-        scores,
-        texts: texts.len(),
-        tokens: answers.iter().map(|a| a.tokens).sum(),
-        truncated: answers.iter().filter(|a| a.truncated).count(),
-        unknown_labels,
-        seconds,
-    })
 }
