@@ -10,6 +10,7 @@ pub mod activation;
 pub mod attention;
 pub mod cpu;
 pub mod crf;
+pub mod cross_entropy;
 pub mod embedding;
 pub mod gemm;
 pub mod lstm;

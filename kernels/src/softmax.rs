@@ -13,12 +13,12 @@ use crate::parallel::{rows, rows2};
 use crate::real::{dot, max, sum};
 
 /// Steps an exponential costs, for sharing out the work.
-const EXP_COST: usize = 4;
+pub(crate) const EXP_COST: usize = 4;
 
 /// What is subtracted before the exponential: the maximum, or 0 for a row of -inf only, whose
 /// exponentials then are 0 and not NaN.
 #[inline(always)]
-fn exp_shift<T: Real>(x: &[T]) -> T {
+pub(crate) fn exp_shift<T: Real>(x: &[T]) -> T {
     let m = max(x);
     if m == T::NEG_INFINITY { T::ZERO } else { m }
 }
@@ -196,7 +196,7 @@ pub fn cross_entropy_backward<T: Real>(
 
 /// `sum of (shift - x)`, with the lanes of [`sum`].
 #[inline(always)]
-fn sum_below<T: Real>(x: &[T], shift: T) -> T {
+pub(crate) fn sum_below<T: Real>(x: &[T], shift: T) -> T {
     let mut lanes = [T::ZERO; 16];
     for x in x.chunks(16) {
         for (lane, &x) in lanes.iter_mut().zip(x) {
@@ -211,7 +211,7 @@ fn row_count<T>(x: &[T], width: usize) -> usize {
     x.len() / width
 }
 
-fn check_targets(targets: &[i64], classes: usize) {
+pub(crate) fn check_targets(targets: &[i64], classes: usize) {
     let most = targets.iter().copied().max().unwrap_or(-1);
     assert!(most < classes as i64, "cross entropy: class {most} of {classes}");
 }

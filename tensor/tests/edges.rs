@@ -6,6 +6,7 @@ use bert4rs_tensor::op::attention::{Attention, Mask, attention};
 use bert4rs_tensor::op::crf::{Transitions, crf_best_path, crf_loss, crf_marginals};
 use bert4rs_tensor::op::cross_entropy::cross_entropy;
 use bert4rs_tensor::op::linear::{After, linear};
+use bert4rs_tensor::op::linear_cross_entropy::linear_cross_entropy;
 use bert4rs_tensor::op::lstm::lstm;
 use bert4rs_tensor::op::normalization::{layer_norm, rms_norm};
 use bert4rs_tensor::op::rotary::{Layout, RotaryTable};
@@ -111,6 +112,12 @@ fn fused_operations_on_no_tokens() {
     assert_finite("cross_entropy", &[zeros(&[0, 3])], &[0], |x| cross_entropy(&x[0], &[], 0.1));
     assert_finite("cross_entropy, all ignored", &[zeros(&[2, 3])], &[2], |x| {
         cross_entropy(&x[0], &[-1, -100], 0.1)
+    });
+    assert_finite("linear_cross_entropy", &[zeros(&[0, 3]), zeros(&[4, 3])], &[], |x| {
+        linear_cross_entropy(&x[0], &x[1], None, &[], 0.1)
+    });
+    assert_finite("linear_cross_entropy, all ignored", &[zeros(&[2, 3]), zeros(&[4, 3])], &[], |x| {
+        linear_cross_entropy(&x[0], &x[1], None, &[-1, -100], 0.1)
     });
     assert_finite("dropout", &[zeros(&[0, 3])], &[0, 3], |x| x[0].dropout(0.5, 1));
     assert_finite("rotate", &[zeros(&[0, 2, 4])], &[0, 2, 4], |x| x[0].rotate(&table, &[], Layout::Half));

@@ -5,6 +5,7 @@ use bert4rs_tensor::op::Activation;
 use bert4rs_tensor::op::cross_entropy::cross_entropy;
 use bert4rs_tensor::op::feed_forward::{Layer, feed_forward};
 use bert4rs_tensor::op::linear::{After, linear};
+use bert4rs_tensor::op::linear_cross_entropy::linear_cross_entropy;
 use bert4rs_tensor::op::normalization::{layer_norm, rms_norm};
 use bert4rs_tensor::op::rotary::{Layout, RotaryTable};
 use bert4rs_tensor::op::unfold::unfold;
@@ -144,6 +145,22 @@ fn cross_entropy_with_smoothing_and_ignored_rows() {
                 cross_entropy(&x[0], &targets, smoothing)
             },
         );
+    }
+}
+
+#[test]
+fn cross_entropy_of_a_product() {
+    let targets = |rows: usize, classes: usize| -> Vec<i64> {
+        (0..rows as i64).map(|i| (i * 5 + 2) % (classes as i64 + 1) - 1).collect()
+    };
+    let small = [normal(1, &[4, 5]), normal(2, &[3, 5]), normal(3, &[3])];
+    let large = [normal(4, &[70, 9]), normal(5, &[41, 9]), normal(6, &[41])];
+    for (smoothing, count) in [(0.0, 2), (0.0, 3), (0.1, 3)] {
+        let name = format!("linear_cross_entropy of {count}, smoothing {smoothing}");
+        check(&name, &small[..count], &large[..count], |x| {
+            let targets = targets(x[0].shape()[0], x[1].shape()[0]);
+            linear_cross_entropy(&x[0], &x[1], x.get(2), &targets, smoothing)
+        });
     }
 }
 

@@ -8,6 +8,7 @@ use bert4rs_tensor::op::attention::{Attention, Mask, attention, joint_attention}
 use bert4rs_tensor::op::crf::{Transitions, crf_best_path, crf_loss, crf_marginals};
 use bert4rs_tensor::op::cross_entropy::cross_entropy;
 use bert4rs_tensor::op::linear::{After, linear};
+use bert4rs_tensor::op::linear_cross_entropy::linear_cross_entropy;
 use bert4rs_tensor::op::lstm::lstm;
 use bert4rs_tensor::op::normalization::{layer_norm, rms_norm};
 use bert4rs_tensor::op::rotary::{Layout, RotaryTable};
@@ -124,6 +125,12 @@ fn fused_operations_on_rows() {
         ("cross_entropy", cross_entropy(&x, &[0, 3], 0.0)),
         ("cross_entropy", cross_entropy(&zeros(&[3]), &[0, 0, 0], 0.0)),
         ("cross_entropy", cross_entropy(&x, &[0, 1], 1.0)),
+        ("linear_cross_entropy", linear_cross_entropy(&x, &zeros(&[4, 2]), None, &[0, 1], 0.0)),
+        ("linear_cross_entropy", linear_cross_entropy(&x, &zeros(&[0, 3]), None, &[-1, -1], 0.0)),
+        ("linear_cross_entropy", linear_cross_entropy(&x, &zeros(&[4, 3]), Some(&zeros(&[3])), &[0, 1], 0.0)),
+        ("linear_cross_entropy", linear_cross_entropy(&x, &zeros(&[4, 3]), None, &[0], 0.0)),
+        ("linear_cross_entropy", linear_cross_entropy(&x, &zeros(&[4, 3]), None, &[0, 4], 0.0)),
+        ("linear_cross_entropy", linear_cross_entropy(&x, &single(&[4, 3]), None, &[0, 1], 0.0)),
         ("rotate", x.rotate(&table, &[0, 1], Layout::Half)),
         ("rotate", heads.rotate(&table, &[0], Layout::Half)),
         ("rotate", heads.rotate(&table, &[0, 4], Layout::Half)),

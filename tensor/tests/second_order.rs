@@ -6,6 +6,7 @@ use bert4rs_tensor::op::attention::{Attention, Mask, attention};
 use bert4rs_tensor::op::crf::{Transitions, crf_loss};
 use bert4rs_tensor::op::cross_entropy::cross_entropy;
 use bert4rs_tensor::op::linear::{After, linear};
+use bert4rs_tensor::op::linear_cross_entropy::linear_cross_entropy;
 use bert4rs_tensor::op::lstm::lstm;
 use bert4rs_tensor::op::normalization::{layer_norm, rms_norm};
 use bert4rs_tensor::op::rotary::{Layout, RotaryTable};
@@ -185,11 +186,12 @@ fn fused_operations_refuse_second_order() {
     let (square, column) = (normal(2, &[4, 4]), normal(3, &[4, 1]));
     let scores = SpanScores { types: 1, scale: 1.0, triangular: true, max_width: None, rotation: None };
     let transitions = Transitions { between: &square, ends: None };
-    let fused: [(&str, Map); 8] = [
+    let fused: [(&str, Map); 9] = [
         ("linear", Box::new(|x| linear(x, &square, After::default()))),
         ("layer_norm", Box::new(|x| layer_norm(x, None, None, 1e-5))),
         ("rms_norm", Box::new(|x| rms_norm(x, None, 1e-5))),
         ("cross_entropy", Box::new(|x| cross_entropy(x, &[0, 1, 2], 0.0))),
+        ("linear_cross_entropy", Box::new(|x| linear_cross_entropy(x, &square, None, &[0, 1, 2], 0.0))),
         ("attention", Box::new(|x| attention(x, x, x, &batch, &how))),
         ("crf_loss", Box::new(|x| crf_loss(x, transitions, &[0; 3], &batch))),
         ("lstm", Box::new(|x| lstm(x, &column, &batch, false))),

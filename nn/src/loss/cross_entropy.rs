@@ -6,6 +6,7 @@
 
 use bert4rs_tensor::Tensor;
 use bert4rs_tensor::op::cross_entropy as op;
+use bert4rs_tensor::op::linear_cross_entropy as linear_op;
 
 use crate::Result;
 
@@ -14,6 +15,18 @@ pub fn cross_entropy(logits: &Tensor, targets: &[i64], label_smoothing: f64) -> 
     let rows = op::cross_entropy(logits, targets, label_smoothing)?; // [N]
     let count = targets.iter().filter(|&&t| t >= 0).count();
     Ok(rows.sum_all()?.mul_scalar(1.0 / count.max(1) as f64)?)
+}
+
+/// As [`cross_entropy`] of the logits `x W^T + b`, which are never held at once: for vocabularies.
+/// `x [N, K]`, `weight [C, K]`, `bias [C]`.
+pub fn linear_cross_entropy(
+    x: &Tensor,
+    weight: &Tensor,
+    bias: Option<&Tensor>,
+    targets: &[i64],
+    label_smoothing: f64,
+) -> Result<Tensor> {
+    Ok(linear_op::linear_cross_entropy(x, weight, bias, targets, label_smoothing)?)
 }
 
 #[cfg(test)]

@@ -14,18 +14,7 @@ pub fn cross_entropy(logits: &Tensor, targets: &[i64], label_smoothing: f64) -> 
     let &[rows, classes] = logits.shape() else {
         return Error::shape("cross_entropy", format!("logits {:?}: expected [N, C]", logits.shape()));
     };
-    if classes == 0 {
-        return Error::shape("cross_entropy", format!("logits {:?} have no classes", logits.shape()));
-    }
-    if targets.len() != rows {
-        return Error::shape("cross_entropy", format!("{} targets for {rows} rows", targets.len()));
-    }
-    if let Some((row, target)) = targets.iter().enumerate().find(|(_, t)| **t >= classes as i64) {
-        return Error::value("cross_entropy", format!("target {target} in row {row} of {classes} classes"));
-    }
-    if !(0.0..1.0).contains(&label_smoothing) {
-        return Error::value("cross_entropy", format!("label smoothing {label_smoothing} is outside 0..1"));
-    }
+    check_targets("cross_entropy", rows, classes, targets, label_smoothing)?;
     let (loss, lse) = float!("cross_entropy", logits, T => {
         let (mut loss, mut lse) = (unset::<T>(rows), unset::<T>(rows));
         kernel::cross_entropy_forward(logits.values::<T>()?, classes, targets, label_smoothing, &mut loss, &mut lse);
@@ -42,4 +31,27 @@ pub fn cross_entropy(logits: &Tensor, targets: &[i64], label_smoothing: f64) -> 
         })?;
         Ok(vec![Some(Tensor::constant(d, vec![rows, classes]))])
     }))
+}
+
+/// Refuses targets that are no classes of so many rows.
+pub(super) fn check_targets(
+    op: &'static str,
+    rows: usize,
+    classes: usize,
+    targets: &[i64],
+    label_smoothing: f64,
+) -> Result<()> {
+    if classes == 0 {
+        return Error::shape(op, format!("{rows} rows have no classes"));
+    }
+    if targets.len() != rows {
+        return Error::shape(op, format!("{} targets for {rows} rows", targets.len()));
+    }
+    if let Some((row, target)) = targets.iter().enumerate().find(|(_, t)| **t >= classes as i64) {
+        return Error::value(op, format!("target {target} in row {row} of {classes} classes"));
+    }
+    if !(0.0..1.0).contains(&label_smoothing) {
+        return Error::value(op, format!("label smoothing {label_smoothing} is outside 0..1"));
+    }
+    Ok(())
 }

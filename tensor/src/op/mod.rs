@@ -3,7 +3,7 @@
 //!
 //! Elementary (gradients of any order): arithmetic, reduction, layout, index, matmul, activation,
 //! softmax. Fused (first-order gradients, written by hand): linear, feed forward, normalization, attention,
-//! rotary, cross entropy, span loss, CRF, recurrence, dropout, unfold,
+//! rotary, cross entropy (of logits, of a product), span loss, CRF, recurrence, dropout, unfold,
 //! recomputation. Without gradients: prepared.
 
 pub mod activation;
@@ -17,6 +17,7 @@ pub mod index;
 pub mod joint_linear;
 pub mod layout;
 pub mod linear;
+pub mod linear_cross_entropy;
 pub mod lstm;
 pub mod matmul;
 pub mod normalization;
