@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use bert4rs_nn::block::pooling::{Pooling, first_last_mean, pool};
 use bert4rs_nn::encoder::{
-    Encoder, EncoderConfig, EncoderInput, MaskedLanguageHead, Pooler, huggingface, preset,
+    Encoder, EncoderConfig, EncoderInput, MaskedLanguageHead, Pooler, Precision, huggingface, preset,
 };
+use bert4rs_nn::loss::cross_entropy;
 use bert4rs_nn::weights::{Allow, Checkpoint};
 use bert4rs_nn::{Builder, Ctx};
 use bert4rs_tensor::io::safetensors::{self, WeightFile};
@@ -346,4 +347,40 @@ fn broken_folders_say_what_is_wrong() {
     let data = fs::read(folder("bert-tiny").join("model.safetensors")).unwrap();
     fs::write(dir.path().join("model.safetensors"), &data[..data.len() - 7]).unwrap();
     assert!(load_error(dir.path()).contains("copy or download it again"));
+}
+
+#[test]
+fn prepared_heads_of_pretraining_give_the_bits_of_the_trained_ones() {
+    let name = "bert-tiny";
+    let config = huggingface::read_config(&folder(name)).unwrap();
+    let (mut params, mut rng) = (Params::new(), Rng::new(3));
+    let mut builder = Builder::new(&mut params, &mut rng, DType::F32);
+    let encoder = Encoder::new(&mut builder, &config).unwrap();
+    let mut head = MaskedLanguageHead::new(&mut builder, &encoder).unwrap();
+    let mut pooler = Pooler::new(&mut builder, &encoder).unwrap();
+    let (ctx, case) = (&mut Ctx::inference(), &cases(name)[0]);
+    let input = EncoderInput { ids: &case.ids, segments: None, batch: &case.batch };
+    let hidden = encoder.forward(ctx, input, &Mask::Full).unwrap();
+    let both = |ctx: &Ctx, head: &MaskedLanguageHead, pooler: &Pooler| {
+        let pooled = pooler.forward(ctx, &hidden, &case.batch).unwrap();
+        [head.forward(ctx, &hidden).unwrap().to_f64_vec(), pooled.to_f64_vec()]
+    };
+    let trained = both(ctx, &head, &pooler);
+    let targets: Vec<i64> = (0..hidden.shape()[0] as i64).map(|i| i % 3 * 7 - 1).collect(); // some have none
+    let logits = head.forward(ctx, &hidden).unwrap();
+    let plain = cross_entropy(&logits, &targets, 0.1).unwrap().item().unwrap();
+    let fused = head.loss(ctx, &hidden, &targets, 0.1).unwrap().item().unwrap();
+    assert!((plain - fused).abs() < 1e-5, "{plain}, without an array of scores {fused}");
+    head.prepare(Precision::F32.weights()).unwrap();
+    pooler.prepare(Precision::F32.weights()).unwrap();
+    assert_eq!(both(ctx, &head, &pooler), trained);
+    assert!(head.forward(&Ctx::training(Rng::new(0)), &hidden).is_err(), "a prepared head is not trained");
+
+    let mut short =
+        Pooler::new(&mut Builder::new(&mut params, &mut rng, DType::F32).at("b"), &encoder).unwrap();
+    let before = short.forward(ctx, &hidden, &case.batch).unwrap().to_f64_vec();
+    short.prepare(Precision::Int8.weights()).unwrap();
+    let after = short.forward(ctx, &hidden, &case.batch).unwrap().to_f64_vec();
+    let worst = before.iter().zip(&after).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+    assert!(worst > 0.0 && worst < 0.05, "{worst}");
 }

@@ -9,6 +9,7 @@ use bert4rs_nn::{Ctx, Error as NnError};
 use bert4rs_tensor::op::activation::Activation;
 use bert4rs_tensor::op::attention::Mask;
 use bert4rs_tensor::op::linear::{After, linear};
+use bert4rs_tensor::op::prepared::PreparedMatrix;
 use bert4rs_tensor::{Packed, Tensor};
 use bert4rs_text::{Encoding, Tokenizer};
 use rayon::prelude::*;
@@ -31,12 +32,20 @@ pub struct SentenceEncoder {
 enum Module {
     /// Several poolings stand side by side.
     Pooling(Vec<Pooling>),
-    Dense {
-        weight: Tensor,
-        bias: Option<Tensor>,
-        activation: Option<Activation>,
-    },
+    Dense(Dense),
     Normalize,
+}
+
+/// `f(x W^T + b)`
+struct Dense {
+    weight: Weight,
+    bias: Option<Tensor>,
+    activation: Option<Activation>,
+}
+
+enum Weight {
+    Trained(Tensor),
+    Prepared(PreparedMatrix),
 }
 
 /// How texts are run.
@@ -59,6 +68,23 @@ pub struct Embeddings {
     pub vectors: Vec<Vec<f32>>,
     /// Which texts were longer than the model reads, ascending: their ends were not looked at.
     pub truncated: Vec<usize>,
+}
+
+impl Dense {
+    fn prepare(&mut self, precision: Precision) -> Result<()> {
+        if let Weight::Trained(weight) = &self.weight {
+            self.weight = Weight::Prepared(PreparedMatrix::new(weight, precision.weights())?);
+        }
+        Ok(())
+    }
+
+    fn forward(&self, x: &Tensor) -> Result<Tensor> {
+        let after = After { bias: self.bias.as_ref(), activation: self.activation, residual: None };
+        Ok(match &self.weight {
+            Weight::Trained(weight) => linear(x, weight, after)?,
+            Weight::Prepared(matrix) => matrix.linear(x, after)?,
+        })
+    }
 }
 
 impl SentenceEncoder {
@@ -93,6 +119,12 @@ impl SentenceEncoder {
     /// just opened answers as it was trained, without packed weights.
     pub fn prepare(mut self, precision: Precision) -> Result<Self> {
         self.encoder.prepare(precision)?;
+        for module in &mut self.modules {
+            match module {
+                Module::Dense(dense) => dense.prepare(precision)?,
+                Module::Pooling(_) | Module::Normalize => {}
+            }
+        }
         Ok(self)
     }
 
@@ -135,10 +167,7 @@ impl SentenceEncoder {
                     let parts = parts.collect::<std::result::Result<Vec<_>, NnError>>()?;
                     Tensor::concat(&parts.iter().collect::<Vec<_>>(), 1)?
                 }
-                Module::Dense { weight, bias, activation } => {
-                    let after = After { bias: bias.as_ref(), activation: *activation, residual: None };
-                    linear(&x, weight, after)?
-                }
+                Module::Dense(dense) => dense.forward(&x)?,
                 Module::Normalize => normalize(&x)?,
             };
         }

@@ -4,6 +4,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use bert4rs_tasks::Precision;
 use bert4rs_tasks::sentence::{Options, SentenceEncoder};
 use bert4rs_tensor::io::safetensors;
 use bert4rs_tensor::{Rng, Tensor};
@@ -164,6 +165,8 @@ fn a_dense_module_is_a_linear_layer_with_its_activation() {
     ];
     safetensors::save(&dir.path().join("2_Dense/model.safetensors"), &tensors).unwrap();
     let got = encode(dir.path(), "今天");
+    let prepared = SentenceEncoder::open(dir.path()).unwrap().prepare(Precision::F32).unwrap();
+    assert_eq!(prepared.encode(&["今天"], &Options::default()).unwrap().vectors, [&got[..]]);
     fs::write(dir.path().join("modules.json"), modules(&[("", "a.Transformer"), ("1_Pooling", "b.Pooling")]))
         .unwrap();
     let pooled = encode(dir.path(), "今天");

@@ -2,9 +2,11 @@
 //! Definition:  pooler: tanh(W h_first + b); masked language model: logits = norm(f(W h + b)) E^T + c
 //!              with the word embeddings E
 //! Shapes:      hidden [T, D] -> pooled [B, D], logits [T, V].  Cost of the logits O(T D V)
+//! Numerics:    prepared in f32 both give the bits of the trained heads; see `prepare.rs`
 //! Reference:   Devlin et al., BERT, 2018.
 
 use bert4rs_tensor::op::linear::{After, linear};
+use bert4rs_tensor::op::prepared::{PreparedMatrix, WeightPrecision};
 use bert4rs_tensor::op::{self, Activation};
 use bert4rs_tensor::{Packed, Parameter, ParameterKind, Tensor};
 
@@ -12,7 +14,8 @@ use super::model::Encoder;
 use super::parts::FeedForward;
 use crate::block::pooling::{Pooling, pool};
 use crate::block::{Linear, Norm};
-use crate::{Builder, Ctx, Init, Result};
+use crate::loss::linear_cross_entropy;
+use crate::{Builder, Ctx, Error, Init, Result};
 
 /// BERT's pooler: `pooler.dense`.
 pub struct Pooler {
@@ -24,6 +27,11 @@ impl Pooler {
     pub fn new(builder: &mut Builder, encoder: &Encoder) -> Result<Self> {
         let (width, init) = (encoder.output_size(), encoder.config().init.matrix());
         Ok(Self { dense: Linear::new(&mut builder.at("pooler.dense"), width, width, true, init)? })
+    }
+
+    /// Arranges the weights for inference; see [`Linear::prepare`].
+    pub fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
+        self.dense.prepare(precision)
     }
 
     /// One vector per text.
@@ -39,6 +47,8 @@ pub struct MaskedLanguageHead {
     norm: Norm,
     activation: op::Activation,
     table: Parameter,
+    /// The table arranged for products, once the head is prepared; the encoder still reads its rows.
+    prepared: Option<PreparedMatrix>,
     bias: Parameter,
 }
 
@@ -55,14 +65,49 @@ impl MaskedLanguageHead {
             FeedForward::None => Activation::Gelu,
         };
         let bias = at.parameter("bias", &[config.vocab_size], ParameterKind::Bias, Init::Zeros)?;
-        Ok(Self { dense, norm, activation, table: encoder.word_embeddings().clone(), bias })
+        let table = encoder.word_embeddings().clone();
+        Ok(Self { dense, norm, activation, table, prepared: None, bias })
+    }
+
+    /// Arranges the weights for inference; see [`Linear::prepare`]. The word embeddings are held a
+    /// second time, `V x size` numbers in the precision, because the encoder looks rows of them up.
+    pub fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
+        self.dense.prepare(precision)?;
+        if self.prepared.is_none() {
+            self.prepared = Some(PreparedMatrix::new(&self.table.value(), precision)?);
+        }
+        Ok(())
     }
 
     /// Scores of every id for every row of `hidden`; pass only the rows that are asked for.
     pub fn forward(&self, ctx: &Ctx, hidden: &Tensor) -> Result<Tensor> {
-        let x = self.dense.forward_with(ctx, hidden, Some(self.activation), None)?;
-        let x = self.norm.forward(ctx, &x)?; // [T, size]
+        let x = self.transform(ctx, hidden)?; // [T, size]
         let bias = ctx.value(&self.bias);
-        Ok(linear(&x, &ctx.value(&self.table), After { bias: Some(&bias), ..After::default() })?) // [T, V]
+        let after = After { bias: Some(&bias), ..After::default() };
+        match &self.prepared {
+            Some(table) if !ctx.is_training() => Ok(table.linear(&x, after)?), // [T, V]
+            Some(_) | None => Ok(linear(&x, &ctx.value(&self.table), after)?),
+        }
+    }
+
+    /// Mean cross entropy of the rows of `hidden [T, D]` that have a target (`targets [T]`, negative = none),
+    /// without the `[T, V]` array of scores. Other rows cost nothing.
+    pub fn loss(&self, ctx: &Ctx, hidden: &Tensor, targets: &[i64], label_smoothing: f64) -> Result<Tensor> {
+        if targets.len() != hidden.shape()[0] {
+            let message =
+                format!("{} targets for hidden {:?}: expected one a row", targets.len(), hidden.shape());
+            return Err(Error::Input(message));
+        }
+        let asked: Vec<usize> = (0..targets.len()).filter(|&i| targets[i] >= 0).collect();
+        let targets: Vec<i64> = asked.iter().map(|&i| targets[i]).collect();
+        let x = self.transform(ctx, &hidden.rows(&asked)?)?; // [N, size]
+        let (table, bias) = (ctx.value(&self.table), ctx.value(&self.bias));
+        linear_cross_entropy(&x, &table, Some(&bias), &targets, label_smoothing)
+    }
+
+    /// What the word embeddings are compared with.
+    fn transform(&self, ctx: &Ctx, hidden: &Tensor) -> Result<Tensor> {
+        let x = self.dense.forward_with(ctx, hidden, Some(self.activation), None)?;
+        self.norm.forward(ctx, &x)
     }
 }

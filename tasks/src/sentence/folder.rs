@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::{Module, SentenceEncoder};
+use super::{Dense, Module, SentenceEncoder, Weight};
 use crate::{Error, Result};
 
 const MODULES: &str = "modules.json";
@@ -241,7 +241,7 @@ fn dense(dir: &Path, width: usize) -> Result<(Module, usize)> {
     let out = config.out_features;
     let weight = get("linear.weight", &[out, width])?;
     let bias = config.bias.then(|| get("linear.bias", &[out])).transpose()?;
-    Ok((Module::Dense { weight, bias, activation }, out))
+    Ok((Module::Dense(Dense { weight: Weight::Trained(weight), bias, activation }), out))
 }
 
 /// The text put before every text, by default none.
