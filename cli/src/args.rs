@@ -39,6 +39,8 @@ pub enum Command {
     Export(Export),
     /// Tell how far two model folders are apart, tensor by tensor and layer by layer
     Verify(Verify),
+    /// Measure what 8 bits cost a model; where that is within the bound, --precision auto uses them
+    Calibrate(Calibrate),
 }
 
 #[derive(Args)]
@@ -114,6 +116,19 @@ pub struct Bench {
     pub batch_tokens: u32,
 }
 
+#[derive(Args)]
+pub struct Calibrate {
+    /// A model folder; calibration.json is written into it
+    pub model: PathBuf,
+    /// An entity model's kind of annotated texts, as for eval; a sentence encoder's kind of sentences, one a
+    /// line, those that are compared one after the other. The first 20,000 count
+    pub data: PathBuf,
+    /// The most that 8 bits may cost: points of F1 (default 0.2), or hundredths of the cosine of
+    /// neighbouring sentences (default 1)
+    #[arg(long, value_name = "POINTS")]
+    pub bound: Option<f64>,
+}
+
 #[derive(Clone, Copy, PartialEq, ValueEnum)]
 pub enum Precision {
     /// As it was trained
@@ -122,7 +137,7 @@ pub enum Precision {
     Bf16,
     /// Weights and activations in 8 bits: the fastest on CPUs with VNNI, not as exact
     Int8,
-    /// The fastest that is as good as f32
+    /// 8 bits where the CPU multiplies them and the model folder's calibration permits them; else f32
     Auto,
 }
 

@@ -55,6 +55,15 @@ impl Path {
     }
 }
 
+/// Whether products of 8-bit numbers run in hardware (VNNI) on the path of this process.
+pub fn has_int8_products() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    if Path::detect() == Path::Avx512 {
+        return std::is_x86_feature_detected!("avx512vnni");
+    }
+    false
+}
+
 /// Runs `work` compiled for the best instruction set.
 ///
 /// `work` and everything it calls must be `#[inline(always)]`, or it stays baseline code.

@@ -4,6 +4,7 @@
 //! answers are scored. Training, prediction and serving use the same four.
 
 pub mod bench;
+pub mod calibration;
 pub mod config;
 pub mod convert;
 mod error;
@@ -19,4 +20,4 @@ pub mod verify;
 pub use bert4rs_nn::encoder::Precision;
 pub use config::RunConfig;
 pub use error::{Error, Result};
-pub use examples::read_examples;
+pub use examples::{Examples, read_examples, stream_examples};

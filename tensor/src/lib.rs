@@ -31,6 +31,7 @@ mod shape;
 mod storage;
 mod tensor;
 
+pub use bert4rs_kernels::cpu::has_int8_products;
 pub use bert4rs_kernels::peak;
 pub use device::Device;
 pub use dtype::DType;

@@ -4,20 +4,24 @@ use std::path::Path;
 
 use anyhow::Result;
 use bert4rs_tasks::bench::{self, Bench as Run, Measured};
+use bert4rs_tasks::{Precision, calibration};
 use bert4rs_tensor::peak;
 use serde_json::{Value, json};
 
-use crate::args::{Bench, Precision};
+use crate::args::Bench;
 use crate::output::{self, profile_rows};
 
 pub fn run(args: &Bench, json: bool) -> Result<()> {
-    let (precision, budget) = (args.precision.into(), args.batch_tokens as usize);
+    let (mut precision, budget) = (args.precision.into(), args.batch_tokens as usize);
     let folder = Path::new(&args.model);
+    if folder.is_dir() {
+        precision = calibration::resolve(folder, precision)?;
+    }
     let bench = match folder.is_dir() {
         true => Run::open(folder, precision, budget)?,
         false => Run::shape(&args.model, precision, budget)?,
     };
-    let peak = match args.precision {
+    let peak = match precision {
         Precision::Int8 => peak::int8_operations(),
         Precision::F32 | Precision::Bf16 | Precision::Auto => peak::f32_operations(),
     };

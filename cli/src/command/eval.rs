@@ -1,16 +1,17 @@
 //! `bert4rs eval MODEL DATA`
 
 use anyhow::{Result, anyhow};
-use bert4rs_tasks::ner::{NerModel, evaluate};
-use bert4rs_tasks::{Error, read_examples};
+use bert4rs_tasks::ner::{NerModel, evaluate_stream};
+use bert4rs_tasks::{Error, calibration, stream_examples};
 
 use crate::args::Eval;
 use crate::output;
 
 pub fn run(args: &Eval, json: bool) -> Result<()> {
-    let model = NerModel::open(&args.model)?.prepare(args.reading.precision.into())?;
-    let examples = read_examples(&args.data)?;
-    let evaluation = evaluate(&model, &examples, &args.reading.options()).map_err(|e| match e {
+    let precision = calibration::resolve(&args.model, args.reading.precision.into())?;
+    let model = NerModel::open(&args.model)?.prepare(precision)?;
+    let examples = stream_examples(&args.data)?;
+    let evaluation = evaluate_stream(&model, examples, &args.reading.options()).map_err(|e| match e {
         Error::Text { index, message } => {
             anyhow!("{}: example {}: {message}", args.data.display(), index + 1)
         }

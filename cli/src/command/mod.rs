@@ -1,6 +1,7 @@
 //! One file per verb.
 
 pub mod bench;
+pub mod calibrate;
 pub mod convert;
 pub mod eval;
 pub mod export;

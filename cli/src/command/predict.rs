@@ -1,9 +1,9 @@
 //! `bert4rs predict MODEL [TEXT…|FILE|-]`
 
 use anyhow::{Result, anyhow};
-use bert4rs_tasks::Error;
 use bert4rs_tasks::ner::NerModel;
 use bert4rs_tasks::sentence::{self, SentenceEncoder};
+use bert4rs_tasks::{Error, calibration};
 
 use crate::args::Predict;
 use crate::input::{Text, Texts};
@@ -23,7 +23,8 @@ pub fn run(args: &Predict, json: bool) -> Result<()> {
 
 /// One line of JSON a text: its vector.
 fn vectors(args: &Predict, mut texts: Texts) -> Result<()> {
-    let model = SentenceEncoder::open(&args.model)?.prepare(args.reading.precision.into())?;
+    let precision = calibration::resolve(&args.model, args.reading.precision.into())?;
+    let model = SentenceEncoder::open(&args.model)?.prepare(precision)?;
     let options = sentence::Options { batch_tokens: args.reading.batch_tokens as usize };
     let mut writer = output::Vectors::new();
     loop {
@@ -41,7 +42,8 @@ fn vectors(args: &Predict, mut texts: Texts) -> Result<()> {
 }
 
 fn entities(args: &Predict, mut texts: Texts, json: bool) -> Result<()> {
-    let model = NerModel::open(&args.model)?.prepare(args.reading.precision.into())?;
+    let precision = calibration::resolve(&args.model, args.reading.precision.into())?;
+    let model = NerModel::open(&args.model)?.prepare(precision)?;
     let options = args.reading.options();
     let mut writer = output::Entities::new(json);
     loop {

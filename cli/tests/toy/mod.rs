@@ -67,6 +67,7 @@ impl Toy {
     }
 
     pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        fs::create_dir_all(self.path(name).parent().expect("a folder")).expect("writable");
         fs::write(self.path(name), content).expect("writable");
     }
 

@@ -24,8 +24,8 @@ pub enum Precision {
     Bf16,
     /// Weights and activations of products in 8 bits: the fastest on CPUs with VNNI, not as exact.
     Int8,
-    /// The fastest that costs no accuracy worth mentioning: f32 on CPUs without bf16 products, for
-    /// which there is no code yet.
+    /// The fastest that costs no accuracy worth mentioning. Here that is f32: whether 8 bits cost little
+    /// enough is known of a model, not of an encoder (`calibration` of the crate `bert4rs-tasks`).
     #[default]
     Auto,
 }
