@@ -1,6 +1,7 @@
 """A plain GlobalPointer head in PyTorch: the peer of `span_head_rate`.
 
     python -P benches/peers/span_head.py [--length 256] [--batch 8] [--types 10] [--threads 2] [--rounds 5]
+        [--efficient] [--width 0]
 
 Linear, rotary positions, every score of every type at once in [B, S, L, L] with padding and the lower
 triangle masked, ZLPR loss, and the gradients of the hidden states and of the weights. It prints one
@@ -47,6 +48,25 @@ def rotate(x, cos, sin):
     return x * cos + turned * sin
 
 
+class EfficientHead(torch.nn.Module):
+    """Efficient GlobalPointer: one product of queries and keys, two biases per type."""
+
+    def __init__(self, types, length):
+        super().__init__()
+        self.types = types
+        self.cos, self.sin = rotary(length)
+        self.dense = torch.nn.Linear(HIDDEN, 2 * KEY)
+        self.types_dense = torch.nn.Linear(2 * KEY, 2 * types)
+
+    def forward(self, hidden, mask):
+        x = self.dense(hidden)
+        bias = self.types_dense(x).transpose(1, 2) / 2  # [B, 2 S, L]
+        q, k = (rotate(part, self.cos, self.sin) for part in (x[..., ::2], x[..., 1::2]))
+        scores = (q * KEY**-0.5) @ k.transpose(-1, -2)  # [B, L, L]
+        scores = scores[:, None] + bias[:, 1::2, :, None] + bias[:, ::2, None, :]  # [B, S, L, L]
+        return scores.masked_fill_(~mask, -torch.inf)
+
+
 class Head(torch.nn.Module):
     def __init__(self, types, length):
         super().__init__()
@@ -73,16 +93,20 @@ def zlpr(scores, gold):
 
 def main():
     parser = argparse.ArgumentParser()
-    for name, value in {"length": 256, "batch": 8, "types": 10, "threads": 2, "rounds": 5}.items():
+    for name, value in {"length": 256, "batch": 8, "types": 10, "threads": 2, "rounds": 5, "width": 0}.items():
         parser.add_argument("--" + name, type=int, default=value)
+    parser.add_argument("--efficient", action="store_true")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     batch, length, types = args.batch, args.length, args.types
-    head = Head(types, length)
+    head = (EfficientHead if args.efficient else Head)(types, length)
     torch.nn.init.zeros_(head.dense.bias)
-    head.dense.weight.data = grid(104_729, 10_009, HIDDEN**-0.5, head.dense.weight.shape)
+    if not args.efficient:  # there the weights of both sides are random, and the losses only near
+        head.dense.weight.data = grid(104_729, 10_009, HIDDEN**-0.5, head.dense.weight.shape)
     hidden = grid(7919, 10_007, 1.0, (batch, length, HIDDEN)).requires_grad_()
     mask = torch.ones(length, length, dtype=torch.bool).triu()
+    if args.width > 0:
+        mask = mask.tril(args.width - 1)
     gold = torch.zeros(batch, types, length, length, dtype=torch.bool)
     for b in range(batch):
         for i in range(5):
