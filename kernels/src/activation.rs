@@ -1,7 +1,7 @@
 //! Element by element: activations, dropout, and the bias of a linear layer.
 //!
 //! Definition:  gelu(x) = x Phi(x); gelu_tanh(x) = x/2 (1 + tanh(sqrt(2/pi) (x + 0.044715 x^3)));
-//!              silu(x) = x sigmoid(x)
+//!              silu(x) = x sigmoid(x); relu_squared(x) = max(x, 0)^2
 //! Shapes:      any, elementwise; bias [D] with x [N, D]
 //! Numerics:    derivatives from the stored pre-activation, so that nothing else need be kept
 //! Reference:   Hendrycks, Gimpel, Gaussian Error Linear Units, 2016
@@ -137,13 +137,14 @@ pub fn sum_rows<T: Real>(x: &[T], width: usize, out: &mut [T]) {
 mod tests {
     use super::*;
 
-    const ALL: [Activation; 6] = [
+    const ALL: [Activation; 7] = [
         Activation::Relu,
         Activation::Gelu,
         Activation::GeluTanh,
         Activation::Silu,
         Activation::Tanh,
         Activation::Sigmoid,
+        Activation::ReluSquared,
     ];
 
     fn on_threads<R: Send>(threads: usize, work: impl FnOnce() -> R + Send) -> R {
@@ -157,6 +158,7 @@ mod tests {
     fn plain(f: Activation, x: f64) -> f64 {
         match f {
             Activation::Relu => x.max(0.0),
+            Activation::ReluSquared => x.max(0.0).powi(2),
             Activation::Gelu => 0.5 * x * libm::erfc(-x / 2f64.sqrt()),
             Activation::GeluTanh => {
                 let u = (2.0 / std::f64::consts::PI).sqrt() * (x + 0.044715 * x.powi(3));
@@ -213,10 +215,11 @@ mod tests {
 
     #[test]
     fn large_inputs_saturate() {
-        for (f, top) in ALL.into_iter().zip([1e4, 1e4, 1e4, 1e4, 1.0, 1.0]) {
+        let slopes = [1.0, 1.0, 1.0, 1.0, 0.0, 0.0, 2e4];
+        for ((f, top), slope) in ALL.into_iter().zip([1e4, 1e4, 1e4, 1e4, 1.0, 1.0, 1e8]).zip(slopes) {
             assert_eq!(f.apply(1e4f32), top, "{f:?}");
             assert_eq!(f.apply(-1e4f32), if f == Activation::Tanh { -1.0 } else { 0.0 }, "{f:?}");
-            assert_eq!(f.derivative(1e4f32), if top == 1e4 { 1.0 } else { 0.0 }, "{f:?}");
+            assert_eq!(f.derivative(1e4f32), slope, "{f:?}");
             assert_eq!(f.derivative(-1e4f32), 0.0, "{f:?}");
         }
         assert!(ALL.iter().all(|f| f.apply(f32::NAN).is_nan()), "NaN must stay visible");

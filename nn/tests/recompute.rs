@@ -19,7 +19,7 @@ fn every_preset_has_the_gradients_of_the_kept_graph_with_dropout() {
         if let FeedForward::Dense { size, .. } = &mut config.feed_forward {
             *size = 12;
         }
-        if let Position::Learned { max_positions } = &mut config.position {
+        if let Position::Learned { max_positions, .. } = &mut config.position {
             *max_positions = 6;
         }
         let (mut params, mut rng) = (Params::new(), Rng::new(3));

@@ -12,6 +12,8 @@ use crate::wide;
 pub enum Activation {
     /// `max(x, 0)`, with derivative 0 at 0.
     Relu,
+    /// `max(x, 0)^2`
+    ReluSquared,
     /// `x Phi(x)` with the normal distribution function, by `erf`.
     Gelu,
     /// The approximation of `Gelu` by `tanh`, as in the original BERT and GPT code.
@@ -39,6 +41,13 @@ impl Activation {
                     x
                 }
             }
+            Self::ReluSquared => {
+                if x < T::ZERO {
+                    T::ZERO
+                } else {
+                    x * x
+                }
+            }
             Self::Gelu => x * normal_cdf(x),
             Self::GeluTanh => {
                 let half = T::from_f64(0.5);
@@ -57,6 +66,13 @@ impl Activation {
             Self::Relu => {
                 if x > T::ZERO {
                     T::ONE
+                } else {
+                    T::ZERO
+                }
+            }
+            Self::ReluSquared => {
+                if x > T::ZERO {
+                    x + x
                 } else {
                     T::ZERO
                 }
@@ -173,6 +189,7 @@ impl Activation {
     pub(crate) fn specialise(self, work: impl FnOnce(Self)) {
         match self {
             Self::Relu => work(Self::Relu),
+            Self::ReluSquared => work(Self::ReluSquared),
             Self::Gelu => work(Self::Gelu),
             Self::GeluTanh => work(Self::GeluTanh),
             Self::Silu => work(Self::Silu),

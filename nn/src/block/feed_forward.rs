@@ -1,6 +1,7 @@
 //! Feed-forward part of a layer.
-//! Definition:  f(x W_1 + b_1) W_2 + b_2
+//! Definition:  dense: f(x W_1 + b_1) W_2 + b_2; gated: (f(x W_g + b_g) * (x W_1 + b_1)) W_2 + b_2
 //! Shapes:      x [T, D], between [T, size] -> [T, D]
+//! Reference:   Shazeer, GLU variants improve Transformer, 2020, for the gates.  Vectors: none
 
 use bert4rs_tensor::Tensor;
 use bert4rs_tensor::op::Activation;
@@ -10,37 +11,45 @@ use bert4rs_tensor::op::prepared::WeightPrecision;
 use super::Linear;
 use crate::{Builder, Ctx, Init, Result};
 
-/// Two products with an activation between.
+/// Two products with an activation between, or three with a gate.
 #[derive(Clone)]
 pub struct FeedForward {
+    gate: Option<Linear>,
     inner: Linear,
     outer: Linear,
     activation: Activation,
 }
 
 impl FeedForward {
-    /// Named as in BERT's files: `intermediate.dense`, `output.dense`.
+    /// Named as in BERT's files: `intermediate.dense`, `output.dense`; the gate `intermediate.gate`.
     pub fn new(
         builder: &mut Builder,
         width: usize,
         size: usize,
         activation: Activation,
+        gated: bool,
         bias: bool,
-        init: Init,
+        [into, out]: [Init; 2],
     ) -> Result<Self> {
-        let inner = Linear::new(&mut builder.at("intermediate.dense"), width, size, bias, init)?;
-        let outer = Linear::new(&mut builder.at("output.dense"), size, width, bias, init)?;
-        Ok(Self { inner, outer, activation })
+        let mut inner = |name| Linear::new(&mut builder.at(name), width, size, bias, into);
+        let gate = gated.then(|| inner("intermediate.gate")).transpose()?;
+        let inner = inner("intermediate.dense")?;
+        let outer = Linear::new(&mut builder.at("output.dense"), size, width, bias, out)?;
+        Ok(Self { gate, inner, outer, activation })
     }
 
     /// Arranges the weights for inference; see [`Linear::prepare`].
     pub fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
-        self.inner.prepare(precision)?;
-        self.outer.prepare(precision)
+        let products = [Some(&mut self.inner), Some(&mut self.outer), self.gate.as_mut()];
+        products.into_iter().flatten().try_for_each(|product| product.prepare(precision))
     }
 
     /// The result plus `residual`.
     pub fn forward(&self, ctx: &Ctx, x: &Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
+        if let Some(gate) = &self.gate {
+            let gate = gate.forward_with(ctx, x, Some(self.activation), None)?; // [T, size]
+            return self.outer.forward_with(ctx, &gate.mul(&self.inner.forward(ctx, x)?)?, None, residual);
+        }
         if ctx.is_training() {
             // One operation keeps half of what two would.
             let (inner, outer) = (self.inner.values(ctx)?, self.outer.values(ctx)?);

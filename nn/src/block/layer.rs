@@ -64,13 +64,19 @@ impl Layer {
             }
         };
         let mixer_norm = Norm::new(&mut builder.at("attention.output.LayerNorm"), width, config.norm, bias)?;
-        let feed_forward = match config.feed_forward {
-            encoder::FeedForward::None => None,
-            encoder::FeedForward::Dense { size, activation } => {
-                let part = FeedForward::new(builder, width, size, activation.into(), bias, init.matrix())?;
-                Some((part, Norm::new(&mut builder.at("output.LayerNorm"), width, config.norm, bias)?))
-            }
+        let mut feed_forward = |size, activation: encoder::Activation, gated| {
+            let inits = [init.matrix(); 2];
+            let part = FeedForward::new(builder, width, size, activation.into(), gated, bias, inits)?;
+            Ok::<_, crate::Error>(Some((
+                part,
+                Norm::new(&mut builder.at("output.LayerNorm"), width, config.norm, bias)?,
+            )))
         };
+        let feed_forward = match config.feed_forward {
+            encoder::FeedForward::None => Ok(None),
+            encoder::FeedForward::Dense { size, activation } => feed_forward(size, activation, false),
+            encoder::FeedForward::Gated { size, activation } => feed_forward(size, activation, true),
+        }?;
         let (wiring, dropout, dropout_mask) = (config.wiring, config.dropout, config.dropout_mask);
         Ok(Self { mixer, mixer_norm, feed_forward, wiring, dropout, dropout_mask })
     }

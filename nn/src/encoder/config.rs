@@ -2,7 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{Activation, DropoutMask, FeedForward, Mixer, Norm, Position, WeightInit, Wiring};
+use super::parts::{
+    Activation, DropoutMask, FeedForward, Mixer, Norm, Position, Sharing, WeightInit, Wiring,
+};
 
 /// What an encoder is made of. The default is BERT base.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -14,6 +16,8 @@ pub struct EncoderConfig {
     pub hidden_size: usize,
     /// Number of layers.
     pub layers: usize,
+    /// Which layers have the same parameters.
+    pub sharing: Sharing,
     /// Whether products and layer norms add a bias.
     pub bias: bool,
     /// Dropout of what a layer's parts put out, before the residual sum.
@@ -43,6 +47,7 @@ impl Default for EncoderConfig {
             vocab_size: 30_522,
             hidden_size: 768,
             layers: 12,
+            sharing: Sharing::None,
             bias: true,
             dropout: 0.1,
             dropout_mask: DropoutMask::Element,
@@ -50,7 +55,7 @@ impl Default for EncoderConfig {
             norm: Norm::Layer { eps: 1e-12 },
             init: WeightInit::Normal { deviation: 0.02 },
             embedding: EmbeddingConfig::default(),
-            position: Position::Learned { max_positions: 512 },
+            position: Position::Learned { max_positions: 512, first: 0 },
             mixer: Mixer::Attention { heads: 12, key_size: None, dropout: 0.1 },
             feed_forward: FeedForward::Dense { size: 3072, activation: Activation::Gelu },
         }
@@ -66,6 +71,10 @@ pub struct EmbeddingConfig {
     pub size: Option<usize>,
     /// Number of segment ids (BERT: 2); 0 for no segment table.
     pub segments: usize,
+    /// Factor of the token vectors (the first Transformer: the root of the width).
+    pub scale: f64,
+    /// Whether the sum is normalised (GPT-2, T5: not).
+    pub norm: bool,
     /// Dropout of the normalised sum.
     pub dropout: f64,
     /// Adds rows for the hashed pairs (previous id, id) and (id, next id): helps character models
@@ -80,7 +89,16 @@ pub struct EmbeddingConfig {
 
 impl Default for EmbeddingConfig {
     fn default() -> Self {
-        Self { size: None, segments: 2, dropout: 0.1, bigram_buckets: None, token_dropout: 0.0, unk_id: 100 }
+        Self {
+            size: None,
+            segments: 2,
+            scale: 1.0,
+            norm: true,
+            dropout: 0.1,
+            bigram_buckets: None,
+            token_dropout: 0.0,
+            unk_id: 100,
+        }
     }
 }
 
@@ -90,10 +108,25 @@ impl EncoderConfig {
         self.embedding.size.unwrap_or(self.hidden_size)
     }
 
+    /// How many sets of layer parameters there are.
+    pub(crate) fn groups(&self) -> usize {
+        match self.sharing {
+            Sharing::None => self.layers,
+            Sharing::AllLayers => self.layers.min(1),
+            Sharing::Groups { groups } => groups.min(self.layers),
+        }
+    }
+
+    /// Which of them layer `index` uses.
+    pub(crate) fn group(&self, index: usize) -> usize {
+        index * self.groups() / self.layers.max(1)
+    }
+
     /// Whether the embedding is projected to `hidden_size`.
     pub(crate) fn projects_embedding(&self) -> bool {
-        let reads_any_width =
-            matches!((&self.mixer, self.wiring), (Mixer::Lstm { .. }, Wiring::Stack)) && self.layers > 0;
+        let reads_any_width = matches!((&self.mixer, self.wiring), (Mixer::Lstm { .. }, Wiring::Stack))
+            && self.layers > 0
+            && self.sharing == Sharing::None;
         self.embedding_size() != self.hidden_size && !reads_any_width
     }
 }

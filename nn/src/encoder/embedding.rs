@@ -1,5 +1,5 @@
 //! From ids to the first hidden states.
-//! Definition:  norm(word[id] + position[i] + segment[s] + pairs), then dropout and projection
+//! Definition:  norm(scale word[id] + position[i] + segment[s] + pairs), then dropout and projection
 //! Shapes:      ids [T] -> [T, D]
 
 use bert4rs_tensor::Tensor;
@@ -8,13 +8,15 @@ use super::config::EncoderConfig;
 use super::model::EncoderInput;
 use super::parts::{DropoutMask, Position};
 use crate::block::{Embedding, Linear, Norm, dropout};
+use crate::encoder;
 use crate::{Builder, Ctx, Error, Init, Result};
 
 pub(crate) struct TokenEmbedding {
     pub(crate) word: Embedding,
-    position: Option<Embedding>,
+    position: Option<(Embedding, usize)>,
     segment: Option<Embedding>,
     bigram: Option<(Embedding, usize)>,
+    scale: f64,
     norm: Norm,
     pub(super) projection: Option<Linear>,
     vocab_size: usize,
@@ -32,8 +34,8 @@ impl TokenEmbedding {
         let mut table = |name, rows, init| Embedding::new(&mut at.at(name), rows, width, init);
         let word = table("word_embeddings", config.vocab_size, init.embedding())?;
         let position = match config.position {
-            Position::Learned { max_positions } => {
-                Some(table("position_embeddings", max_positions, init.embedding())?)
+            Position::Learned { max_positions, first } => {
+                Some((table("position_embeddings", max_positions, init.embedding())?, first))
             }
             Position::None | Position::Rotary { .. } => None,
         };
@@ -47,7 +49,8 @@ impl TokenEmbedding {
             // From 0: a pair that training never saw then adds nothing.
             Some(buckets) => Some((table("bigram_embeddings", buckets, Init::Zeros)?, buckets)),
         };
-        let norm = Norm::new(&mut at.at("LayerNorm"), width, config.norm, config.bias)?;
+        let norm = if config.embedding.norm { config.norm } else { encoder::Norm::None };
+        let norm = Norm::new(&mut at.at("LayerNorm"), width, norm, config.bias)?;
         let projection = if config.projects_embedding() {
             let mut at = builder.at("embeddings_project");
             Some(Linear::new(&mut at, width, config.hidden_size, config.bias, init.matrix())?)
@@ -59,6 +62,7 @@ impl TokenEmbedding {
             position,
             segment,
             bigram,
+            scale: config.embedding.scale,
             norm,
             projection,
             vocab_size: config.vocab_size,
@@ -73,8 +77,12 @@ impl TokenEmbedding {
     pub(crate) fn forward(&self, ctx: &mut Ctx, input: &EncoderInput) -> Result<Tensor> {
         let ids = self.some_unknown(ctx, input.ids);
         let mut x = self.word.forward(ctx, &ids)?; // [T, D]
-        if let Some(table) = &self.position {
-            x = x.add(&table.forward(ctx, &input.batch.positions())?)?;
+        if self.scale != 1.0 {
+            x = x.mul_scalar(self.scale)?;
+        }
+        if let Some((table, first)) = &self.position {
+            let rows: Vec<usize> = input.batch.positions().iter().map(|i| i + first).collect();
+            x = x.add(&table.forward(ctx, &rows)?)?;
         }
         match (&self.segment, input.segments) {
             (Some(table), Some(segments)) => x = x.add(&table.forward(ctx, segments)?)?,

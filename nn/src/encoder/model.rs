@@ -7,7 +7,7 @@ use bert4rs_tensor::{DType, Packed, Parameter, Tensor};
 
 use super::config::EncoderConfig;
 use super::embedding::TokenEmbedding;
-use super::parts::{Norm, Position, WeightInit};
+use super::parts::{Norm, Position, Sharing, WeightInit};
 use crate::block::position::{Rotary, inverse_frequencies};
 use crate::block::{self, Layer, Surroundings, forward_recomputed};
 use crate::{Builder, Ctx, Result};
@@ -28,6 +28,7 @@ pub struct Encoder {
     config: EncoderConfig,
     pub(super) embedding: TokenEmbedding,
     rotary: Option<Rotary>,
+    /// One for every group of layers that share.
     pub(super) layers: Vec<Layer>,
     final_norm: Option<block::Norm>,
     dtype: DType,
@@ -45,12 +46,14 @@ impl Encoder {
             }
             (Position::Rotary { .. } | Position::None | Position::Learned { .. }, _) => None,
         };
-        let mut layers = Vec::with_capacity(config.layers);
-        for index in 0..config.layers {
+        // Shared layers have names of their own, so that a file says which kind it holds.
+        let kind = if config.sharing == Sharing::None { "layer" } else { "group" };
+        let mut layers = Vec::with_capacity(config.groups());
+        for index in 0..config.groups() {
             let first_width =
                 if config.projects_embedding() { config.hidden_size } else { config.embedding_size() };
             let inputs = if index == 0 { first_width } else { config.hidden_size };
-            let mut at = builder.at(format!("encoder.layer.{index}"));
+            let mut at = builder.at(format!("encoder.{kind}.{index}"));
             layers.push(Layer::new(&mut at, config, index, inputs)?);
         }
         let final_norm = match config.norm {
@@ -96,7 +99,8 @@ impl Encoder {
         let around = Surroundings { batch: input.batch, mask, rotation };
         let mut x = self.embedding.forward(ctx, &input)?; // [T, D]
         seen(&x);
-        for layer in &self.layers {
+        for index in 0..self.config.layers {
+            let layer = &self.layers[self.config.group(index)];
             x = if ctx.recomputes() {
                 forward_recomputed(layer, ctx, &x, &around)?
             } else {
@@ -123,7 +127,7 @@ impl Encoder {
     /// The longest text in tokens, where there is a limit.
     pub fn max_length(&self) -> Option<usize> {
         match self.config.position {
-            Position::Learned { max_positions } => Some(max_positions),
+            Position::Learned { max_positions, first } => Some(max_positions - first),
             Position::None | Position::Rotary { .. } => None,
         }
     }

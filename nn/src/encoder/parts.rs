@@ -14,8 +14,11 @@ pub enum Position {
     None,
     /// A learned row per position, added to the embedding (BERT).
     Learned {
-        /// Rows of the table: the longest sequence.
+        /// Rows of the table: the longest sequence, and what `first` leaves out.
         max_positions: usize,
+        /// The row of a text's first token (RoBERTa: 2).
+        #[serde(default)]
+        first: usize,
     },
     /// Queries and keys turned by their position (RoFormer); any length.
     Rotary {
@@ -127,6 +130,14 @@ pub enum FeedForward {
         #[serde(default)]
         activation: Activation,
     },
+    /// `(f(x W_g) * x W_u) W_o`: gated linear units.
+    Gated {
+        /// Width between the products.
+        size: usize,
+        /// The activation of the gate.
+        #[serde(default)]
+        activation: Activation,
+    },
 }
 
 /// A non-linearity.
@@ -135,6 +146,8 @@ pub enum FeedForward {
 pub enum Activation {
     /// `max(x, 0)`
     Relu,
+    /// `max(x, 0)^2`
+    ReluSquared,
     /// With the error function (BERT).
     #[default]
     Gelu,
@@ -144,16 +157,20 @@ pub enum Activation {
     Silu,
     /// Hyperbolic tangent.
     Tanh,
+    /// Logistic function: the gate of the first gated linear unit.
+    Sigmoid,
 }
 
 impl From<Activation> for op::Activation {
     fn from(activation: Activation) -> Self {
         match activation {
             Activation::Relu => op::Activation::Relu,
+            Activation::ReluSquared => op::Activation::ReluSquared,
             Activation::Gelu => op::Activation::Gelu,
             Activation::GeluTanh => op::Activation::GeluTanh,
             Activation::Silu => op::Activation::Silu,
             Activation::Tanh => op::Activation::Tanh,
+            Activation::Sigmoid => op::Activation::Sigmoid,
         }
     }
 }
@@ -188,6 +205,22 @@ pub enum Wiring {
     PreNorm,
     /// `norm(part(x))`, no residual: recurrent and gated layers.
     Stack,
+}
+
+/// Which layers have the same parameters. A file of shared layers is read into unshared ones too:
+/// each layer then starts as its group, and learns by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Sharing {
+    /// None: each has its own.
+    None,
+    /// All (ALBERT).
+    AllLayers,
+    /// Layer `i` of `L` is of group `i groups / L`, rounded down.
+    Groups {
+        /// Groups of layers that share.
+        groups: usize,
+    },
 }
 
 /// What one dropout decision covers.

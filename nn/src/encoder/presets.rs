@@ -3,13 +3,19 @@
 use serde_json::Value;
 
 use super::config::{EmbeddingConfig, EncoderConfig};
-use super::parts::{DropoutMask, FeedForward, Mixer, Norm, Position, WeightInit, Wiring};
+use super::parts::{
+    Activation, DropoutMask, FeedForward, Mixer, Norm, Position, Sharing, WeightInit, Wiring,
+};
 use crate::{Error, Result};
 
 type Preset = fn() -> EncoderConfig;
 
-const PRESETS: [(&str, Preset); 5] = [
+const PRESETS: [(&str, Preset); 9] = [
     ("bert", bert),
+    ("roberta", roberta),
+    ("electra", electra),
+    ("albert", albert),
+    ("albert_unshared", albert_unshared),
     ("roformer", roformer),
     ("roformer_small", roformer_small),
     ("lstm", lstm),
@@ -19,6 +25,46 @@ const PRESETS: [(&str, Preset); 5] = [
 /// BERT base.
 pub fn bert() -> EncoderConfig {
     EncoderConfig::default()
+}
+
+/// RoBERTa base: one segment, and positions that count from the row after the padding's.
+pub fn roberta() -> EncoderConfig {
+    EncoderConfig {
+        vocab_size: 50_265,
+        norm: Norm::Layer { eps: 1e-5 },
+        embedding: EmbeddingConfig { segments: 1, unk_id: 3, ..EmbeddingConfig::default() },
+        position: Position::Learned { max_positions: 514, first: 2 },
+        ..bert()
+    }
+}
+
+/// ELECTRA small, its discriminator: BERT with narrow tables.
+pub fn electra() -> EncoderConfig {
+    EncoderConfig {
+        hidden_size: 256,
+        embedding: EmbeddingConfig { size: Some(128), ..EmbeddingConfig::default() },
+        mixer: Mixer::Attention { heads: 4, key_size: None, dropout: 0.1 },
+        feed_forward: FeedForward::Dense { size: 1024, activation: Activation::Gelu },
+        ..bert()
+    }
+}
+
+/// ALBERT base: one layer's parameters for all, narrow tables, no dropout.
+pub fn albert() -> EncoderConfig {
+    EncoderConfig {
+        vocab_size: 30_000,
+        sharing: Sharing::AllLayers,
+        dropout: 0.0,
+        embedding: EmbeddingConfig { size: Some(128), dropout: 0.0, ..EmbeddingConfig::default() },
+        mixer: Mixer::Attention { heads: 12, key_size: None, dropout: 0.0 },
+        feed_forward: FeedForward::Dense { size: 3072, activation: Activation::GeluTanh },
+        ..bert()
+    }
+}
+
+/// ALBERT with parameters for every layer, which all start as the one of a loaded file.
+pub fn albert_unshared() -> EncoderConfig {
+    EncoderConfig { sharing: Sharing::None, ..albert() }
 }
 
 /// RoFormer base: BERT with rotary positions instead of a position table.
@@ -32,7 +78,7 @@ pub fn roformer_small() -> EncoderConfig {
         hidden_size: 256,
         layers: 4,
         mixer: Mixer::Attention { heads: 4, key_size: None, dropout: 0.1 },
-        feed_forward: FeedForward::Dense { size: 1024, activation: super::parts::Activation::Gelu },
+        feed_forward: FeedForward::Dense { size: 1024, activation: Activation::Gelu },
         ..roformer()
     }
 }

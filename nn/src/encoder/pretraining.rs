@@ -61,7 +61,9 @@ impl MaskedLanguageHead {
         let dense = Linear::new(&mut at.at("transform.dense"), width, size, config.bias, init)?;
         let norm = Norm::new(&mut at.at("transform.LayerNorm"), size, config.norm, config.bias)?;
         let activation = match config.feed_forward {
-            FeedForward::Dense { activation, .. } => activation.into(),
+            FeedForward::Dense { activation, .. } | FeedForward::Gated { activation, .. } => {
+                activation.into()
+            }
             FeedForward::None => Activation::Gelu,
         };
         let bias = at.parameter("bias", &[config.vocab_size], ParameterKind::Bias, Init::Zeros)?;

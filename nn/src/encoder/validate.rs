@@ -1,7 +1,7 @@
 //! Combinations that no encoder can be built from, told when the config is read.
 
 use super::config::EncoderConfig;
-use super::parts::{FeedForward, Mixer, Norm, Position, WeightInit, Wiring};
+use super::parts::{FeedForward, Mixer, Norm, Position, Sharing, WeightInit, Wiring};
 use crate::block::position::inverse_frequencies;
 use crate::{Error, Result};
 
@@ -12,10 +12,13 @@ impl EncoderConfig {
         positive("hidden_size", self.hidden_size)?;
         rate("dropout", self.dropout)?;
         self.validate_embedding()?;
+        self.validate_sharing()?;
         self.validate_mixer()?;
         self.validate_position()?;
-        if let FeedForward::Dense { size, .. } = self.feed_forward {
-            positive("feed_forward.dense.size", size)?;
+        match self.feed_forward {
+            FeedForward::None => {}
+            FeedForward::Dense { size, .. } => positive("feed_forward.dense.size", size)?,
+            FeedForward::Gated { size, .. } => positive("feed_forward.gated.size", size)?,
         }
         match self.norm {
             Norm::None => {}
@@ -39,6 +42,9 @@ impl EncoderConfig {
         let embedding = &self.embedding;
         positive("embedding.size", self.embedding_size())?;
         rate("embedding.dropout", embedding.dropout)?;
+        if !embedding.scale.is_finite() {
+            return wrong("embedding.scale", format!("{} is no factor", embedding.scale));
+        }
         rate("embedding.token_dropout", embedding.token_dropout)?;
         if let Some(buckets) = embedding.bigram_buckets {
             positive("embedding.bigram_buckets", buckets)?;
@@ -53,6 +59,26 @@ impl EncoderConfig {
             );
         }
         Ok(())
+    }
+
+    fn validate_sharing(&self) -> Result<()> {
+        if let Sharing::Groups { groups } = self.sharing
+            && (groups == 0 || groups > self.layers)
+        {
+            let layers = self.layers;
+            return wrong(
+                "sharing.groups",
+                format!("{groups} groups for {layers} layers; expected 1 to {layers}"),
+            );
+        }
+        match &self.mixer {
+            Mixer::DilatedGatedConvolution { dilations, .. }
+                if self.sharing != Sharing::None && dilations.len() > 1 =>
+            {
+                wrong("sharing", "layers of different dilations share nothing; use sharing = \"none\"")
+            }
+            Mixer::Attention { .. } | Mixer::Lstm { .. } | Mixer::DilatedGatedConvolution { .. } => Ok(()),
+        }
     }
 
     fn validate_mixer(&self) -> Result<()> {
@@ -98,7 +124,11 @@ impl EncoderConfig {
     fn validate_position(&self) -> Result<()> {
         match &self.position {
             Position::None => Ok(()),
-            Position::Learned { max_positions } => positive("position.learned.max_positions", *max_positions),
+            Position::Learned { max_positions, first } if first < max_positions => Ok(()),
+            Position::Learned { max_positions, first } => wrong(
+                "position.learned.max_positions",
+                format!("{max_positions} rows with the first token at row {first} leave no position"),
+            ),
             Position::Rotary { theta, scaling, log_n, .. } => {
                 let Some(size) = self.rotary_size() else {
                     return wrong(

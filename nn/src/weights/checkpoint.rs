@@ -1,11 +1,12 @@
 //! A folder of published weights: its tensors under our names, and nothing lost silently.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use bert4rs_tensor::io::safetensors;
 use bert4rs_tensor::{DType, Params, Tensor};
 
+use super::layout::{self, Layout};
 use super::names::{nearest, ours, under};
 use super::source::{SINGLE, Source, sources};
 use crate::{Error, Result};
@@ -34,7 +35,9 @@ pub struct Allow {
 impl Default for Allow {
     /// The heads of pre-training may be left over.
     fn default() -> Self {
-        Self { missing: Vec::new(), unexpected: vec!["cls".into(), "pooler".into()] }
+        let heads =
+            ["cls", "pooler", "discriminator_predictions", "generator_predictions", "generator_lm_head"];
+        Self { missing: Vec::new(), unexpected: heads.map(String::from).to_vec() }
     }
 }
 
@@ -110,23 +113,39 @@ impl Checkpoint {
     }
 
     /// Gives every parameter its tensor, converted to the parameter's type. Names and shapes are
-    /// checked first: after an error no parameter has changed.
+    /// checked first: after an error no parameter has changed. Where the file's layers share their
+    /// parameters and the model's do not, each layer gets a copy of its own.
     pub fn fill(&self, params: &Params, allow: &Allow) -> Result<LoadReport> {
         let report = self.compare(params, allow)?;
-        for parameter in params.iter() {
-            if let Some((file, raw)) = self.tensors.get(parameter.name()) {
+        let sources = self.sources(params);
+        for (parameter, source) in params.iter().zip(&sources) {
+            if let Some((file, raw)) = self.tensors.get(source) {
                 parameter.set(&self.files[*file].tensor(raw, parameter.value().dtype())?)?;
             }
         }
         Ok(report)
     }
 
+    /// The tensor that each parameter is read from, where there is one.
+    fn sources(&self, params: &Params) -> Vec<String> {
+        let groups = layout::count(self.names(), true);
+        let layers = layout::count(params.iter().map(|p| p.name()), false);
+        let source = |name: &str| {
+            if groups == 0 || self.tensors.contains_key(name) {
+                return name.to_string();
+            }
+            layout::shared_source(name, layers, groups).unwrap_or_else(|| name.to_string())
+        };
+        params.iter().map(|p| source(p.name())).collect()
+    }
+
     /// What [`Checkpoint::fill`] would do, with its errors.
     pub fn compare(&self, params: &Params, allow: &Allow) -> Result<LoadReport> {
         let mut report = LoadReport::default();
-        for parameter in params.iter() {
+        let sources = self.sources(params);
+        for (parameter, source) in params.iter().zip(&sources) {
             let (name, value) = (parameter.name(), parameter.value());
-            match self.shape(name) {
+            match self.shape(source) {
                 None => report.missing.push(name.to_string()),
                 Some(found) if found == value.shape() => report.loaded.push(name.to_string()),
                 Some(found) => {
@@ -141,7 +160,8 @@ impl Checkpoint {
                 }
             }
         }
-        report.unexpected = self.names().filter(|n| params.get(n).is_none()).map(str::to_string).collect();
+        let used: BTreeSet<&str> = sources.iter().map(String::as_str).collect();
+        report.unexpected = self.names().filter(|n| !used.contains(n)).map(str::to_string).collect();
         let refused = |names: &[String], allowed: &[String]| -> Vec<String> {
             names.iter().filter(|n| !allowed.iter().any(|a| under(n, a))).cloned().collect()
         };
@@ -175,8 +195,10 @@ fn list(verb: &str, names: &[String], others: &[String], owner: &str) -> String 
 }
 
 /// Writes all parameters to `model.safetensors` of a folder, replacing it in one step.
-pub fn save(folder: &Path, params: &Params) -> Result<()> {
-    Ok(safetensors::save(&folder.join(SINGLE), &params.values())?)
+pub fn save(folder: &Path, params: &Params, layout: Layout) -> Result<()> {
+    let named = |(name, value): (String, Tensor)| (layout::theirs(&name, layout), value);
+    let tensors: Vec<_> = params.values().into_iter().map(named).collect();
+    Ok(safetensors::save(&folder.join(SINGLE), &tensors)?)
 }
 
 fn wrong<T>(path: &Path, message: impl Into<String>) -> Result<T> {

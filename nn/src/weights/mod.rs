@@ -2,12 +2,14 @@
 
 mod checkpoint;
 mod config_file;
+mod layout;
 mod names;
 mod source;
 mod tensorflow;
 
 pub use checkpoint::{Allow, Checkpoint, LoadReport, save};
 pub use config_file::config_file;
+pub use layout::Layout;
 pub use names::is_buffer;
 pub(crate) use names::nearest;
 pub use source::{Source, sources};

@@ -1,7 +1,9 @@
 //! Names of tensors in weight files, and how they map to ours.
 
+use super::layout;
+
 /// Model prefixes that files of models with heads put before the encoder's names.
-const PREFIXES: [&str; 2] = ["bert.", "roformer."];
+const PREFIXES: [&str; 6] = ["bert.", "roformer.", "roberta.", "electra.", "albert.", "gau_alpha."];
 
 /// Our name for a tensor of a file; none for buffers that are computed, not learned.
 pub(crate) fn ours(name: &str) -> Option<String> {
@@ -15,7 +17,7 @@ pub(crate) fn ours(name: &str) -> Option<String> {
         (_, Some(start)) => format!("{start}LayerNorm.bias"),
         (None, None) => bare.to_string(),
     };
-    Some(bare)
+    Some(layout::ours(&bare))
 }
 
 /// Whether a tensor is computed, not learned, so that no file needs it.

@@ -50,6 +50,7 @@ fn derivative(f: Activation, x: &Tensor) -> Result<Tensor> {
     let one_minus = |y: &Tensor| y.neg()?.add_scalar(1.0);
     match f {
         Activation::Relu => x.detach().greater(&Tensor::scalar(0.0, x.dtype())),
+        Activation::ReluSquared => x.relu()?.mul_scalar(2.0),
         Activation::Tanh => one_minus(&x.tanh()?.square()?),
         Activation::Sigmoid => {
             let s = x.sigmoid()?;
