@@ -23,11 +23,43 @@ pub enum Init {
     },
     /// Uniform with variance `2 / (in + out)`.
     Xavier,
+    /// Normal with deviation `gain sqrt(2 / (in + out))`.
+    XavierNormal {
+        /// Factor of the deviation.
+        gain: f64,
+    },
     /// Normal with variance `1 / in`.
     LeCun,
+    /// Normal with deviation `gain / sqrt(in)`.
+    FanIn {
+        /// Factor of the deviation.
+        gain: f64,
+    },
+    /// Normal, cut at two `sigma`.
+    TruncatedNormal {
+        /// The deviation before the cut.
+        sigma: f64,
+    },
+    /// Normal, cut at two deviations of before the cut, with deviation `gain / sqrt(in)` after it.
+    TruncatedFanIn {
+        /// Factor of the deviation.
+        gain: f64,
+    },
+    /// Normal with deviation 1, for products that divide by the root of their inputs.
+    Ntk,
+    /// The same number everywhere.
+    Constant {
+        /// The number.
+        value: f64,
+    },
     /// Orthonormal rows or columns, whichever are fewer; for recurrent weights `[k d, d]` each
     /// square block of `d` rows by itself.
     Orthogonal,
+}
+
+impl Init {
+    /// Deviation of a normal number that is cut at two deviations, relative to before.
+    pub const TRUNCATED_RATIO: f64 = 0.879_625_661_034; // sqrt(1 - 4 phi(2) / (2 Phi(2) - 1))
 }
 
 /// Adds parameters under a path of names, so that `builder.at("layer.0")` makes `layer.0.weight`.
@@ -36,18 +68,25 @@ pub struct Builder<'a> {
     rng: &'a mut Rng,
     prefix: String,
     dtype: DType,
+    blank: bool,
 }
 
 impl<'a> Builder<'a> {
     /// A builder at the root.
     pub fn new(params: &'a mut Params, rng: &'a mut Rng, dtype: DType) -> Self {
-        Self { params, rng, prefix: String::new(), dtype }
+        Self { params, rng, prefix: String::new(), dtype, blank: false }
     }
 
     /// The builder of a part; an empty name is the same place.
     pub fn at(&mut self, name: impl std::fmt::Display) -> Builder<'_> {
         let prefix = self.path(&name.to_string());
-        Builder { params: self.params, rng: self.rng, prefix, dtype: self.dtype }
+        Builder { params: self.params, rng: self.rng, prefix, dtype: self.dtype, blank: self.blank }
+    }
+
+    /// The same place, with parameters that start at 0: for values that are read next, which saves the
+    /// time of random ones.
+    pub fn blank(&mut self) -> Builder<'_> {
+        Builder { blank: true, ..self.at("") }
     }
 
     /// The type of new parameters.
@@ -63,7 +102,7 @@ impl<'a> Builder<'a> {
         kind: ParameterKind,
         init: Init,
     ) -> Result<Parameter> {
-        let value = self.initial(shape, init)?;
+        let value = self.initial(shape, if self.blank { Init::Zeros } else { init })?;
         Ok(self.params.add(&self.path(name), &value, kind)?)
     }
 
@@ -91,7 +130,21 @@ impl<'a> Builder<'a> {
             Init::Xavier => {
                 self.rng.uniform_tensor(shape, (6.0 / (fan_in + out).max(1) as f64).sqrt(), dtype)?
             }
+            Init::XavierNormal { gain } => {
+                let deviation = gain * (2.0 / (fan_in + out).max(1) as f64).sqrt();
+                self.rng.normal_tensor(shape, deviation, dtype)?
+            }
             Init::LeCun => self.rng.normal_tensor(shape, (1.0 / fan_in.max(1) as f64).sqrt(), dtype)?,
+            Init::FanIn { gain } => {
+                self.rng.normal_tensor(shape, gain / (fan_in.max(1) as f64).sqrt(), dtype)?
+            }
+            Init::TruncatedNormal { sigma } => self.rng.truncated_tensor(shape, sigma, dtype)?,
+            Init::TruncatedFanIn { gain } => {
+                let deviation = gain / (fan_in.max(1) as f64).sqrt();
+                self.rng.truncated_tensor(shape, deviation / Init::TRUNCATED_RATIO, dtype)?
+            }
+            Init::Ntk => self.rng.normal_tensor(shape, 1.0, dtype)?,
+            Init::Constant { value } => Tensor::full(value, shape, dtype),
             Init::Orthogonal => orthogonal(self.rng, shape, out, fan_in, dtype)?,
         })
     }

@@ -4,7 +4,9 @@
 mod small;
 
 use bert4rs_nn::Ctx;
-use bert4rs_nn::encoder::{Encoder, EncoderInput, Position, Precision};
+use bert4rs_nn::encoder::{
+    EmbeddingConfig, Encoder, EncoderConfig, EncoderInput, Mixer, Norm, Position, Precision, huggingface,
+};
 use bert4rs_tensor::op::attention::Mask;
 use bert4rs_tensor::{DType, Packed, Rng, Tensor, backward};
 use small::{IDS, LENGTHS, SEGMENTS, build, configs, run};
@@ -56,6 +58,35 @@ fn inference_equals_training_with_dropout_off() {
     }
 }
 
+/// Parameters that the hidden states do not depend on: the same number added to everything that a
+/// softmax or a layer norm reads changes nothing.
+fn unused(config: &EncoderConfig, parameter: &str) -> bool {
+    let layer_norm = matches!(config.norm, Norm::Layer { .. });
+    match config.mixer {
+        Mixer::Attention { .. } => {
+            config.position != Position::rotary() && parameter.ends_with("self.key.bias")
+        }
+        Mixer::ExternalAttention { row_softmax: false, .. } => {
+            ["external.input.bias", "attention.output.LayerNorm.bias"].iter().any(|p| parameter.ends_with(p))
+        }
+        Mixer::MlpMixer { .. } => layer_norm && parameter.ends_with("positions.outer.bias"),
+        Mixer::ResMlp { .. } => layer_norm && parameter.ends_with("positions.bias"),
+        // Its own norm, over positions, does see the bias of the layer before.
+        Mixer::FeedForwardOnly { .. } => {
+            layer_norm && parameter == format!("encoder.layer.{}.positions.outer.bias", config.layers - 1)
+        }
+        Mixer::ExternalAttention { row_softmax: true, .. }
+        | Mixer::GatedAttention { .. }
+        | Mixer::SpatialGate { .. }
+        | Mixer::Lstm { .. }
+        | Mixer::Gru { .. }
+        | Mixer::DilatedGatedConvolution { .. }
+        | Mixer::Fourier
+        | Mixer::Synthesizer { .. }
+        | Mixer::LightConvolution { .. } => false,
+    }
+}
+
 #[test]
 fn every_parameter_has_a_gradient_and_it_is_the_central_difference() {
     for (name, config) in configs() {
@@ -67,9 +98,7 @@ fn every_parameter_has_a_gradient_and_it_is_the_central_difference() {
             .collect();
         for (p, gradient) in params.iter().zip(&all) {
             let largest = gradient.iter().fold(0.0f64, |m, g| m.max(g.abs()));
-            // The same number added to all scores of a row does not move a softmax.
-            let unused = config.position != Position::rotary() && p.name().ends_with("self.key.bias");
-            assert_eq!(largest < 1e-9, unused, "{name}: {} has gradient {largest}", p.name());
+            assert_eq!(largest < 1e-9, unused(&config, p.name()), "{name}: {} has {largest}", p.name());
             for i in (0..gradient.len()).step_by(1 + gradient.len() / 7) {
                 let step = 1e-5;
                 let at = |delta: f64| {
@@ -93,8 +122,8 @@ fn layers_are_given_from_the_embedding_to_the_last() {
         let (encoder, _) = build(&config, DType::F32);
         let all = encoder.forward_all(&mut Ctx::inference(), input, &Mask::Full).unwrap();
         let last = encoder.forward(&mut Ctx::inference(), input, &Mask::Full).unwrap();
-        assert_eq!(all.len(), 3, "{name}");
-        assert_eq!(all[2].to_f64_vec(), last.to_f64_vec(), "{name}");
+        assert_eq!(all.len(), config.layers + 1, "{name}");
+        assert_eq!(all[config.layers].to_f64_vec(), last.to_f64_vec(), "{name}");
         assert_eq!(last.shape(), [9, encoder.output_size()], "{name}");
     }
 }
@@ -138,5 +167,25 @@ fn prepared_in_f32_every_encoder_gives_the_same_bits_and_stays_near_in_fewer() {
             let alone = hidden(&encoder, &texts[..1]);
             assert_eq!(alone, got[..alone.len()], "{name} {precision}: neighbours changed a text");
         }
+    }
+}
+
+#[test]
+fn a_saved_folder_gives_the_same_bits_again() {
+    for (name, config) in configs() {
+        let dir = tempfile::tempdir().unwrap();
+        let (encoder, params) = build(&config, DType::F32);
+        huggingface::save(dir.path(), &config, &params).unwrap();
+        let (again, copy, copied, report) = huggingface::load(dir.path(), DType::F32).unwrap();
+        // The id of unknown tokens is not kept where nothing uses it.
+        let unk_id = config.embedding.unk_id;
+        let embedding = EmbeddingConfig { unk_id, ..again.embedding.clone() };
+        assert_eq!(EncoderConfig { embedding, ..again }, config, "{name}");
+        assert_eq!((report.missing.len(), report.unexpected.len()), (0, 0), "{name}");
+        for (a, b) in params.values().iter().zip(copied.values()) {
+            assert_eq!((&a.0, a.1.to_f64_vec()), (&b.0, b.1.to_f64_vec()), "{name}");
+        }
+        let texts: [&[usize]; 2] = [&IDS[..5], &IDS[5..]];
+        assert_eq!(hidden(&encoder, &texts), hidden(&copy, &texts), "{name}");
     }
 }

@@ -63,7 +63,7 @@ pub fn lstm_forward<T: Real>(
 }
 
 /// A weight matrix `[outputs, inputs]` that every step multiplies by: packed once, where `T` is `f32`.
-struct Weights<T> {
+pub(crate) struct Weights<T> {
     packed: Option<Packed>,
     by_input: Vec<T>, // [inputs, outputs], when not packed
     outputs: usize,
@@ -71,14 +71,14 @@ struct Weights<T> {
 }
 
 impl<T: Real> Weights<T> {
-    fn new(weight: &[T], outputs: usize, inputs: usize) -> Self {
+    pub(crate) fn new(weight: &[T], outputs: usize, inputs: usize) -> Self {
         let packed = T::as_f32(weight).map(|w| Packed::new(w, outputs, inputs));
         let by_input = if packed.is_some() { Vec::new() } else { transposed(weight, outputs, inputs) };
         Self { packed, by_input, outputs, inputs }
     }
 
     /// `y [rows, outputs] = x [rows, inputs] weight^T`
-    fn product(&self, x: &[T], y: &mut [T]) {
+    pub(crate) fn product(&self, x: &[T], y: &mut [T]) {
         let rows = x.len() / self.inputs;
         if let (Some(packed), Some(x)) = (&self.packed, T::as_f32(x))
             && let Some(y) = T::as_f32_mut(y)
@@ -155,7 +155,7 @@ fn quarters<T>(row: &[T], h: usize) -> (&[T], &[T], &[T], &[T]) {
 /// Deals the sequences (length, rows) to teams that step on their own; a team is sorted, longest first.
 ///
 /// Rows of a product do not depend on each other, so teams change nothing but the time.
-fn teams<S>(mut sequences: Vec<(usize, S)>, multiply_adds: usize) -> Vec<Vec<(usize, S)>> {
+pub(crate) fn teams<S>(mut sequences: Vec<(usize, S)>, multiply_adds: usize) -> Vec<Vec<(usize, S)>> {
     let threads = if multiply_adds < SPLIT { 1 } else { rayon::current_num_threads() };
     let count = threads.min(sequences.len().div_ceil(TOGETHER)).max(1);
     sequences.sort_by_key(|s| std::cmp::Reverse(s.0));
@@ -167,18 +167,18 @@ fn teams<S>(mut sequences: Vec<(usize, S)>, multiply_adds: usize) -> Vec<Vec<(us
 }
 
 /// How many sequences of a team reach `step`.
-fn active<S>(team: &[(usize, S)], step: usize) -> usize {
+pub(crate) fn active<S>(team: &[(usize, S)], step: usize) -> usize {
     team.partition_point(|s| s.0 > step)
 }
 
 /// The token of `step`.
 #[inline(always)]
-fn token(length: usize, step: usize, reverse: bool) -> usize {
+pub(crate) fn token(length: usize, step: usize, reverse: bool) -> usize {
     if reverse { length - 1 - step } else { step }
 }
 
 /// The transpose of a row-major `[rows, cols]` matrix.
-fn transposed<T: Real>(x: &[T], rows: usize, cols: usize) -> Vec<T> {
+pub(crate) fn transposed<T: Real>(x: &[T], rows: usize, cols: usize) -> Vec<T> {
     let mut out = vec![T::ZERO; x.len()];
     crate::parallel::rows(&mut out, rows, rows, |first, out| {
         for (j, row) in out.chunks_exact_mut(rows).enumerate() {

@@ -16,6 +16,8 @@ use crate::{Builder, Ctx, Error, Init, Result};
 pub struct Linear {
     weight: Weight,
     bias: Option<Parameter>,
+    /// Factor of the trained weight, with the NTK parametrisation.
+    scale: Option<f64>,
 }
 
 #[derive(Clone)]
@@ -35,7 +37,8 @@ impl Linear {
         } else {
             None
         };
-        Ok(Self { weight: Weight::Parameter(weight), bias })
+        let scale = (init == Init::Ntk).then(|| (inputs.max(1) as f64).sqrt().recip());
+        Ok(Self { weight: Weight::Parameter(weight), bias, scale })
     }
 
     /// `x W^T + b`
@@ -63,7 +66,7 @@ impl Linear {
     pub(super) fn values(&self, ctx: &Ctx) -> Result<(Tensor, Option<Tensor>)> {
         match &self.weight {
             Weight::Parameter(weight) => {
-                Ok((ctx.value(weight), self.bias.as_ref().map(|bias| ctx.value(bias))))
+                Ok((self.scaled(ctx.value(weight))?, self.bias.as_ref().map(|bias| ctx.value(bias))))
             }
             Weight::Prepared(_) => {
                 Err(Error::Config("a prepared model cannot be trained; open it again and train that".into()))
@@ -71,10 +74,17 @@ impl Linear {
         }
     }
 
+    fn scaled(&self, weight: Tensor) -> Result<Tensor> {
+        match self.scale {
+            None => Ok(weight),
+            Some(scale) => Ok(weight.mul_scalar(scale)?),
+        }
+    }
+
     /// Arranges the weight for inference and lets go of the trained one. Does nothing the second time.
     pub fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
         if let Weight::Parameter(weight) = &self.weight {
-            let matrix = PreparedMatrix::new(&weight.value(), precision)?;
+            let matrix = PreparedMatrix::new(&self.scaled(weight.value())?, precision)?;
             self.weight = Weight::Prepared(Arc::new(matrix));
         }
         Ok(())
@@ -93,7 +103,7 @@ impl Linear {
             true => None,
             false => Some(params.add("bias", &join(biases)?, ParameterKind::Bias)?),
         };
-        Ok(Self { weight: Weight::Parameter(weight), bias })
+        Ok(Self { weight: Weight::Parameter(weight), bias, scale: None })
     }
 
     /// `outer(f(self(x))) + r` in inference: where both are prepared, what is between them stays in cache.

@@ -9,8 +9,7 @@ use bert4rs_tensor::op::prepared::WeightPrecision;
 use bert4rs_tensor::{Packed, Parameter, ParameterKind, Tensor};
 
 use super::Linear;
-use crate::encoder::WeightInit;
-use crate::{Builder, Ctx, Result};
+use crate::{Builder, Ctx, Init, Result};
 
 /// One layer of one or two directions.
 #[derive(Clone)]
@@ -34,14 +33,14 @@ impl Lstm {
         outputs: usize,
         bidirectional: bool,
         bias: bool,
-        init: WeightInit,
+        init: Init,
     ) -> Result<Self> {
         let names: &[&str] = if bidirectional { &["forward", "backward"] } else { &["forward"] };
         let hidden = outputs / names.len();
         let mut directions = Vec::new();
         for (i, name) in names.iter().enumerate() {
             let mut part = builder.at(name);
-            let input = Linear::new(&mut part.at("input"), inputs, 4 * hidden, bias, init.matrix())?;
+            let input = Linear::new(&mut part.at("input"), inputs, 4 * hidden, bias, init)?;
             if let Some(bias) = input.bias() {
                 let start = (0..4 * hidden).map(|j| f64::from(u8::from(j / hidden.max(1) == 1))).collect();
                 bias.set(&Tensor::new::<f64>(start, &[4 * hidden])?.cast(part.dtype())?)?;
@@ -50,7 +49,7 @@ impl Lstm {
                 "weight",
                 &[4 * hidden, hidden],
                 ParameterKind::Matrix,
-                init.recurrent(),
+                Init::Orthogonal,
             )?;
             directions.push(Direction { input, recurrent, reverse: i == 1 });
         }

@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{
-    Activation, DropoutMask, FeedForward, Mixer, Norm, Position, Sharing, WeightInit, Wiring,
-};
+use super::parts::{Activation, DropoutMask, FeedForward, Mixer, Position, Sharing};
+use super::weight_init::WeightInit;
+use super::wiring::{Norm, ResidualScale, Wiring};
 
 /// What an encoder is made of. The default is BERT base.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -26,6 +26,8 @@ pub struct EncoderConfig {
     pub dropout_mask: DropoutMask,
     /// How the parts of a layer are joined.
     pub wiring: Wiring,
+    /// The factor of what a part adds to the residual stream.
+    pub residual_scale: ResidualScale,
     /// The normalisation, of the embedding and in layers.
     pub norm: Norm,
     /// How new weights start.
@@ -52,7 +54,8 @@ impl Default for EncoderConfig {
             dropout: 0.1,
             dropout_mask: DropoutMask::Element,
             wiring: Wiring::PostNorm,
-            norm: Norm::Layer { eps: 1e-12 },
+            residual_scale: ResidualScale::None,
+            norm: Norm::Layer { eps: 1e-12, gain: true },
             init: WeightInit::Normal { deviation: 0.02 },
             embedding: EmbeddingConfig::default(),
             position: Position::Learned { max_positions: 512, first: 0 },
@@ -124,9 +127,10 @@ impl EncoderConfig {
 
     /// Whether the embedding is projected to `hidden_size`.
     pub(crate) fn projects_embedding(&self) -> bool {
-        let reads_any_width = matches!((&self.mixer, self.wiring), (Mixer::Lstm { .. }, Wiring::Stack))
-            && self.layers > 0
-            && self.sharing == Sharing::None;
+        let reads_any_width =
+            matches!((&self.mixer, self.wiring), (Mixer::Lstm { .. } | Mixer::Gru { .. }, Wiring::Stack))
+                && self.layers > 0
+                && self.sharing == Sharing::None;
         self.embedding_size() != self.hidden_size && !reads_any_width
     }
 }

@@ -7,6 +7,7 @@ use bert4rs_tensor::Tensor;
 use super::config::EncoderConfig;
 use super::model::EncoderInput;
 use super::parts::{DropoutMask, Position};
+use super::weight_init::Role;
 use crate::block::{Embedding, Linear, Norm, dropout};
 use crate::encoder;
 use crate::{Builder, Ctx, Error, Init, Result};
@@ -29,20 +30,20 @@ pub(crate) struct TokenEmbedding {
 
 impl TokenEmbedding {
     pub(crate) fn new(builder: &mut Builder, config: &EncoderConfig) -> Result<Self> {
-        let (width, init) = (config.embedding_size(), config.init);
+        let (width, table_init) = (config.embedding_size(), config.init.table(config.layers));
         let mut at = builder.at("embeddings");
         let mut table = |name, rows, init| Embedding::new(&mut at.at(name), rows, width, init);
-        let word = table("word_embeddings", config.vocab_size, init.embedding())?;
+        let word = table("word_embeddings", config.vocab_size, table_init)?;
         let position = match config.position {
             Position::Learned { max_positions, first } => {
-                Some((table("position_embeddings", max_positions, init.embedding())?, first))
+                Some((table("position_embeddings", max_positions, table_init)?, first))
             }
             Position::None | Position::Rotary { .. } => None,
         };
         let segments = config.embedding.segments;
         let segment = match segments {
             0 => None,
-            _ => Some(table("token_type_embeddings", segments, init.embedding())?),
+            _ => Some(table("token_type_embeddings", segments, table_init)?),
         };
         let bigram = match config.embedding.bigram_buckets {
             None => None,
@@ -53,7 +54,7 @@ impl TokenEmbedding {
         let norm = Norm::new(&mut at.at("LayerNorm"), width, norm, config.bias)?;
         let projection = if config.projects_embedding() {
             let mut at = builder.at("embeddings_project");
-            Some(Linear::new(&mut at, width, config.hidden_size, config.bias, init.matrix())?)
+            Some(Linear::new(&mut at, width, config.hidden_size, config.bias, config.init_of(Role::Other))?)
         } else {
             None
         };
@@ -133,7 +134,7 @@ impl TokenEmbedding {
     }
 
     /// Errors that name the token at fault.
-    pub(crate) fn check(&self, input: &EncoderInput, max_length: Option<usize>) -> Result<()> {
+    pub(crate) fn check(&self, input: &EncoderInput, limits: Vec<(usize, &str)>) -> Result<()> {
         let (batch, tokens) = (input.batch, input.batch.tokens());
         let fail = |message: String| Err(Error::Input(format!("encoder: {message}")));
         if input.ids.len() != tokens {
@@ -164,14 +165,14 @@ impl TokenEmbedding {
                 ));
             }
         }
-        if let Some(limit) = max_length
-            && let Some(b) = (0..batch.sequences()).find(|&b| batch.length(b) > limit)
-        {
-            return fail(format!(
-                "text {b} has {} tokens, the position table {limit}; truncate it, split it into \
-                 windows, or use an encoder with rotary positions",
-                batch.length(b)
-            ));
+        for (limit, owner) in limits {
+            if let Some(b) = (0..batch.sequences()).find(|&b| batch.length(b) > limit) {
+                return fail(format!(
+                    "text {b} has {} tokens, {owner} {limit}; truncate it, split it into windows, or use an \
+                     encoder with rotary positions",
+                    batch.length(b)
+                ));
+            }
         }
         Ok(())
     }

@@ -7,7 +7,8 @@ use bert4rs_tensor::{DType, Packed, Parameter, Tensor};
 
 use super::config::EncoderConfig;
 use super::embedding::TokenEmbedding;
-use super::parts::{Norm, Position, Sharing, WeightInit};
+use super::parts::{Position, Sharing};
+use super::wiring::Wiring;
 use crate::block::position::{Rotary, inverse_frequencies};
 use crate::block::{self, Layer, Surroundings, forward_recomputed};
 use crate::{Builder, Ctx, Result};
@@ -56,12 +57,11 @@ impl Encoder {
             let mut at = builder.at(format!("encoder.{kind}.{index}"));
             layers.push(Layer::new(&mut at, config, index, inputs)?);
         }
-        let final_norm = match config.norm {
-            Norm::Layer { .. } | Norm::Rms { .. } if config.has_final_norm() => {
-                let mut at = builder.at("encoder.final_norm");
-                Some(block::Norm::new(&mut at, config.hidden_size, config.norm, config.bias)?)
-            }
-            Norm::None | Norm::Layer { .. } | Norm::Rms { .. } => None,
+        let final_norm = if config.has_final_norm() {
+            let mut at = builder.at("encoder.final_norm");
+            Some(block::Norm::new(&mut at, config.hidden_size, config.norm, config.bias)?)
+        } else {
+            None
         };
         Ok(Self { config: config.clone(), embedding, rotary, layers, final_norm, dtype: builder.dtype() })
     }
@@ -69,8 +69,7 @@ impl Encoder {
     /// As [`Encoder::new`], but weights start at 0: for values that are read next, which saves the
     /// time of random ones.
     pub fn to_be_filled(builder: &mut Builder, config: &EncoderConfig) -> Result<Self> {
-        let zeros = EncoderConfig { init: WeightInit::Zeros, ..config.clone() };
-        Ok(Self { config: config.clone(), ..Self::new(builder, &zeros)? })
+        Self::new(&mut builder.blank(), config)
     }
 
     /// The hidden states `[T, D]` of the last layer.
@@ -94,7 +93,8 @@ impl Encoder {
         mask: &Mask,
         mut seen: impl FnMut(&Tensor),
     ) -> Result<Tensor> {
-        self.embedding.check(&input, self.max_length())?;
+        self.config.check_mask(mask)?;
+        self.embedding.check(&input, self.config.limits())?;
         let rotation = self.rotary.as_ref().map(|r| r.of(input.batch, self.dtype)).transpose()?;
         let around = Surroundings { batch: input.batch, mask, rotation };
         let mut x = self.embedding.forward(ctx, &input)?; // [T, D]
@@ -108,10 +108,29 @@ impl Encoder {
             };
             seen(&x);
         }
-        match &self.final_norm {
-            None => Ok(x),
-            Some(norm) => norm.forward(ctx, &x),
+        if let Some(norm) = &self.final_norm {
+            x = norm.forward(ctx, &x)?;
         }
+        match self.config.wiring {
+            Wiring::T5 => ctx.dropout(&x, self.config.dropout),
+            Wiring::PostNorm | Wiring::PreNorm | Wiring::DeepNorm { .. } | Wiring::Admin | Wiring::Stack => {
+                Ok(x)
+            }
+        }
+    }
+
+    /// Sets the scales of Admin's wiring by one batch in training mode, before training starts: each
+    /// becomes the deviation of the stream that reaches it. Other wirings stay as they are.
+    pub fn profile(&self, ctx: &mut Ctx, input: EncoderInput, mask: &Mask) -> Result<()> {
+        self.config.check_mask(mask)?;
+        self.embedding.check(&input, self.config.limits())?;
+        let rotation = self.rotary.as_ref().map(|r| r.of(input.batch, self.dtype)).transpose()?;
+        let around = Surroundings { batch: input.batch, mask, rotation };
+        let (mut x, mut spread) = (self.embedding.forward(ctx, &input)?, 1.0);
+        for index in 0..self.config.layers {
+            x = self.layers[self.config.group(index)].profile(ctx, &x, &around, &mut spread)?;
+        }
+        Ok(())
     }
 
     /// The config it was made from.
@@ -126,10 +145,7 @@ impl Encoder {
 
     /// The longest text in tokens, where there is a limit.
     pub fn max_length(&self) -> Option<usize> {
-        match self.config.position {
-            Position::Learned { max_positions, first } => Some(max_positions - first),
-            Position::None | Position::Rotary { .. } => None,
-        }
+        self.config.limits().iter().map(|(limit, _)| *limit).min()
     }
 
     /// The table of token vectors `[V, D]`, for heads that share it.

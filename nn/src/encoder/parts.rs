@@ -3,7 +3,6 @@
 use bert4rs_tensor::op;
 use serde::{Deserialize, Serialize};
 
-use crate::Init;
 use crate::block::position::Scaling;
 
 /// How the model knows the order of tokens.
@@ -98,6 +97,12 @@ pub enum Mixer {
         #[serde(default = "yes")]
         bidirectional: bool,
     },
+    /// Gated recurrent unit; each direction makes its share of `hidden_size`.
+    Gru {
+        /// Read backwards too, and join both halves.
+        #[serde(default = "yes")]
+        bidirectional: bool,
+    },
     /// `x (1 - g) + conv(x) g` with a gate `g` from a second convolution (DGCNN).
     DilatedGatedConvolution {
         /// Tokens in a window, odd.
@@ -106,6 +111,109 @@ pub enum Mixer {
         /// Distance between the window's tokens: layer `i` uses `dilations[i % len]`.
         dilations: Vec<usize>,
     },
+    /// One head between gates, in place of attention and feed-forward part (GAU, FLASH).
+    GatedAttention {
+        /// Width of the gates.
+        size: usize,
+        /// Width of queries and keys.
+        key_size: usize,
+        /// How scores become weights.
+        #[serde(default)]
+        weights: GatedWeights,
+        /// Tokens of a chunk: scores inside chunks, sums between them (FLASH). Without it every token
+        /// scores every other.
+        #[serde(default)]
+        chunk: Option<usize>,
+        /// Dropout of weights.
+        #[serde(default)]
+        dropout: f64,
+    },
+    /// A gate between halves that mixes tokens with one weight per pair of positions (gMLP).
+    SpatialGate {
+        /// Width before the halves part, even.
+        size: usize,
+        /// The longest text.
+        max_length: usize,
+        /// Width of a small attention added to the gate (aMLP: 64).
+        #[serde(default)]
+        attention: Option<usize>,
+    },
+    /// Two products over positions, the same for all channels (MLP-Mixer).
+    MlpMixer {
+        /// Width between the products.
+        size: usize,
+        /// The longest text.
+        max_length: usize,
+    },
+    /// One product over positions (ResMLP).
+    ResMlp {
+        /// The longest text.
+        max_length: usize,
+    },
+    /// Two products over positions, normalised over positions, after the feed-forward part.
+    FeedForwardOnly {
+        /// Width between the products.
+        size: usize,
+        /// The longest text; shorter ones count as filled up with zeros.
+        max_length: usize,
+    },
+    /// Attention to a memory that is the same for all texts.
+    ExternalAttention {
+        /// Rows of the memory.
+        slots: usize,
+        /// Softmax over the memory, so that no token sees another, instead of over tokens and then
+        /// the memory.
+        #[serde(default)]
+        row_softmax: bool,
+    },
+    /// The Fourier transform over tokens and channels; no parameters (FNet).
+    Fourier,
+    /// Attention weights that are learned for pairs of positions (random synthesizer).
+    Synthesizer {
+        /// Heads.
+        heads: usize,
+        /// The longest text.
+        max_length: usize,
+    },
+    /// Weighted sums over a window, the weights shared by the channels of a head.
+    LightConvolution {
+        /// Tokens in a window, odd.
+        #[serde(default = "three")]
+        window: usize,
+        /// Heads.
+        heads: usize,
+        /// Weights made from the token in the middle, instead of learned ones.
+        #[serde(default)]
+        dynamic: bool,
+    },
+}
+
+impl Mixer {
+    /// Gated attention as in GAU-alpha, with gates and keys of these widths.
+    pub fn gated_attention(size: usize, key_size: usize) -> Self {
+        let weights = GatedWeights::SoftmaxPlus;
+        Mixer::GatedAttention { size, key_size, weights, chunk: None, dropout: 0.0 }
+    }
+}
+
+/// How the scores of gated attention become weights; `l` is the number of tokens that are seen.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum GatedWeights {
+    /// `relu(a)^2 / l`
+    SquaredRelu,
+    /// `relu(a)^2 / length`, the same for all texts.
+    SquaredReluFixed {
+        /// The length (bert4keras: 512).
+        length: usize,
+    },
+    /// `relu(a)^2` over its sum.
+    SquaredReluSum,
+    /// `softmax(a)`
+    Softmax,
+    /// `softmax(a ln(max(l, 16)) / ln 512)` (GAU-alpha).
+    #[default]
+    SoftmaxPlus,
 }
 
 fn yes() -> bool {
@@ -175,38 +283,6 @@ impl From<Activation> for op::Activation {
     }
 }
 
-/// Normalisation of a vector.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum Norm {
-    /// None.
-    None,
-    /// Mean 0 and variance 1, then a learned gain, and a shift where the encoder has biases.
-    Layer {
-        /// Added to the variance.
-        eps: f64,
-    },
-    /// Mean square 1.
-    Rms {
-        /// Added to the mean square.
-        eps: f64,
-        /// Whether a learned gain follows (RoFormerV2: not).
-        gain: bool,
-    },
-}
-
-/// How the parts of a layer are joined.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Wiring {
-    /// `norm(x + part(x))` (BERT).
-    PostNorm,
-    /// `x + part(norm(x))`, one norm at the end (GPT-2).
-    PreNorm,
-    /// `norm(part(x))`, no residual: recurrent and gated layers.
-    Stack,
-}
-
 /// Which layers have the same parameters. A file of shared layers is read into unshared ones too:
 /// each layer then starts as its group, and learns by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -232,47 +308,4 @@ pub enum DropoutMask {
     /// One channel of a whole sequence: variational dropout, for recurrent layers (Gal,
     /// Ghahramani, 2016).
     Sequence,
-}
-
-/// How new weights start. Recurrent weights start orthogonal, biases at 0, gains at 1.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case", deny_unknown_fields)]
-pub enum WeightInit {
-    /// Normal, everywhere the same deviation (BERT: 0.02).
-    Normal {
-        /// Standard deviation.
-        deviation: f64,
-    },
-    /// Products uniform with variance `2 / (in + out)`, embeddings normal with variance `1 / size`.
-    Xavier,
-    /// Everything normal with variance `1 / in`.
-    LeCun,
-    /// 0, where a file's weights take their place.
-    #[serde(skip)]
-    Zeros,
-}
-
-impl WeightInit {
-    pub(crate) fn matrix(self) -> Init {
-        match self {
-            WeightInit::Normal { deviation } => Init::Normal { deviation },
-            WeightInit::Xavier => Init::Xavier,
-            WeightInit::LeCun => Init::LeCun,
-            WeightInit::Zeros => Init::Zeros,
-        }
-    }
-
-    pub(crate) fn embedding(self) -> Init {
-        match self {
-            WeightInit::Xavier => Init::LeCun, // the fan of a table is its row, not its length
-            WeightInit::Normal { .. } | WeightInit::LeCun | WeightInit::Zeros => self.matrix(),
-        }
-    }
-
-    pub(crate) fn recurrent(self) -> Init {
-        match self {
-            WeightInit::Normal { .. } | WeightInit::Xavier | WeightInit::LeCun => Init::Orthogonal,
-            WeightInit::Zeros => Init::Zeros,
-        }
-    }
 }

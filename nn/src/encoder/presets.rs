@@ -3,14 +3,14 @@
 use serde_json::Value;
 
 use super::config::{EmbeddingConfig, EncoderConfig};
-use super::parts::{
-    Activation, DropoutMask, FeedForward, Mixer, Norm, Position, Sharing, WeightInit, Wiring,
-};
+use super::parts::{Activation, DropoutMask, FeedForward, Mixer, Position, Sharing};
+use super::weight_init::WeightInit;
+use super::wiring::{Norm, Wiring};
 use crate::{Error, Result};
 
 type Preset = fn() -> EncoderConfig;
 
-const PRESETS: [(&str, Preset); 9] = [
+const PRESETS: [(&str, Preset); 14] = [
     ("bert", bert),
     ("roberta", roberta),
     ("electra", electra),
@@ -18,7 +18,12 @@ const PRESETS: [(&str, Preset); 9] = [
     ("albert_unshared", albert_unshared),
     ("roformer", roformer),
     ("roformer_small", roformer_small),
+    ("gau_alpha", gau_alpha),
+    ("fnet", fnet),
+    ("gmlp", gmlp),
+    ("mlp_mixer", mlp_mixer),
     ("lstm", lstm),
+    ("gru", gru),
     ("dgcnn", dgcnn),
 ];
 
@@ -31,7 +36,7 @@ pub fn bert() -> EncoderConfig {
 pub fn roberta() -> EncoderConfig {
     EncoderConfig {
         vocab_size: 50_265,
-        norm: Norm::Layer { eps: 1e-5 },
+        norm: Norm::Layer { eps: 1e-5, gain: true },
         embedding: EmbeddingConfig { segments: 1, unk_id: 3, ..EmbeddingConfig::default() },
         position: Position::Learned { max_positions: 514, first: 2 },
         ..bert()
@@ -81,6 +86,56 @@ pub fn roformer_small() -> EncoderConfig {
         feed_forward: FeedForward::Dense { size: 1024, activation: Activation::Gelu },
         ..roformer()
     }
+}
+
+/// GAU-alpha base: 24 gated attention units, no biases, norms without parameters.
+pub fn gau_alpha() -> EncoderConfig {
+    EncoderConfig {
+        vocab_size: 12_000,
+        layers: 24,
+        bias: false,
+        norm: Norm::Rms { eps: 1e-7, gain: false },
+        init: WeightInit::DepthScaled { order: 3.0 },
+        position: Position::rotary(),
+        mixer: Mixer::gated_attention(1536, 128),
+        feed_forward: FeedForward::None,
+        ..bert()
+    }
+}
+
+/// FNet base: BERT with the Fourier transform in place of attention.
+pub fn fnet() -> EncoderConfig {
+    EncoderConfig { vocab_size: 32_000, mixer: Mixer::Fourier, ..bert() }
+}
+
+/// gMLP base for text: gated blocks that mix positions by learned weights, no position table.
+pub fn gmlp() -> EncoderConfig {
+    EncoderConfig {
+        hidden_size: 512,
+        layers: 48,
+        wiring: Wiring::PreNorm,
+        norm: Norm::Layer { eps: 1e-5, gain: true },
+        position: Position::None,
+        mixer: Mixer::SpatialGate { size: 3072, max_length: 512, attention: None },
+        feed_forward: FeedForward::None,
+        ..bert()
+    }
+}
+
+/// MLP-Mixer base: products over positions, then over channels.
+pub fn mlp_mixer() -> EncoderConfig {
+    EncoderConfig {
+        wiring: Wiring::PreNorm,
+        norm: Norm::Layer { eps: 1e-5, gain: true },
+        position: Position::None,
+        mixer: Mixer::MlpMixer { size: 384, max_length: 512 },
+        ..bert()
+    }
+}
+
+/// One bidirectional GRU in place of the LSTM.
+pub fn gru() -> EncoderConfig {
+    EncoderConfig { mixer: Mixer::Gru { bidirectional: true }, ..lstm() }
 }
 
 /// One bidirectional LSTM, 256 per direction, with variational dropout: tagging from little text.

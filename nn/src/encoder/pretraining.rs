@@ -12,6 +12,7 @@ use bert4rs_tensor::{Packed, Parameter, ParameterKind, Tensor};
 
 use super::model::Encoder;
 use super::parts::FeedForward;
+use super::weight_init::Role;
 use crate::block::pooling::{Pooling, pool};
 use crate::block::{Linear, Norm};
 use crate::loss::linear_cross_entropy;
@@ -25,7 +26,7 @@ pub struct Pooler {
 impl Pooler {
     /// The pooler of an encoder.
     pub fn new(builder: &mut Builder, encoder: &Encoder) -> Result<Self> {
-        let (width, init) = (encoder.output_size(), encoder.config().init.matrix());
+        let (width, init) = (encoder.output_size(), encoder.config().init_of(Role::Other));
         Ok(Self { dense: Linear::new(&mut builder.at("pooler.dense"), width, width, true, init)? })
     }
 
@@ -56,7 +57,7 @@ impl MaskedLanguageHead {
     /// The head of an encoder.
     pub fn new(builder: &mut Builder, encoder: &Encoder) -> Result<Self> {
         let config = encoder.config();
-        let (width, size, init) = (config.hidden_size, config.embedding_size(), config.init.matrix());
+        let (width, size, init) = (config.hidden_size, config.embedding_size(), config.init_of(Role::Other));
         let mut at = builder.at("cls.predictions");
         let dense = Linear::new(&mut at.at("transform.dense"), width, size, config.bias, init)?;
         let norm = Norm::new(&mut at.at("transform.LayerNorm"), size, config.norm, config.bias)?;

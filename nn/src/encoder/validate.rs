@@ -1,7 +1,9 @@
 //! Combinations that no encoder can be built from, told when the config is read.
 
 use super::config::EncoderConfig;
-use super::parts::{FeedForward, Mixer, Norm, Position, Sharing, WeightInit, Wiring};
+use super::parts::{FeedForward, GatedWeights, Mixer, Position, Sharing};
+use super::weight_init::WeightInit;
+use super::wiring::{Norm, ResidualScale, Wiring};
 use crate::block::position::inverse_frequencies;
 use crate::{Error, Result};
 
@@ -21,21 +23,74 @@ impl EncoderConfig {
             FeedForward::Gated { size, .. } => positive("feed_forward.gated.size", size)?,
         }
         match self.norm {
-            Norm::None => {}
-            Norm::Layer { eps } | Norm::Rms { eps, .. } if eps >= 0.0 && eps.is_finite() => {}
-            Norm::Layer { eps } | Norm::Rms { eps, .. } => {
+            Norm::None | Norm::Affine => {}
+            Norm::Layer { eps, .. } | Norm::Rms { eps, .. } | Norm::Scale { eps }
+                if eps >= 0.0 && eps.is_finite() => {}
+            Norm::Layer { eps, .. } | Norm::Rms { eps, .. } | Norm::Scale { eps } => {
                 return wrong(
                     "norm",
                     format!("eps {eps} is not a small number of at least 0, such as 1e-12"),
                 );
             }
         }
-        if let WeightInit::Normal { deviation } = self.init
-            && !(deviation >= 0.0 && deviation.is_finite())
+        self.validate_wiring()?;
+        self.validate_init()?;
+        Ok(())
+    }
+
+    fn validate_wiring(&self) -> Result<()> {
+        if let Wiring::DeepNorm { alpha: Some(alpha) } = self.wiring
+            && !(alpha > 0.0 && alpha.is_finite())
         {
-            return wrong("init.normal.deviation", format!("{deviation} is no deviation; BERT has 0.02"));
+            return wrong(
+                "wiring.deep_norm.alpha",
+                format!("{alpha} is no factor above 0; without it (2 layers)^(1/4)"),
+            );
+        }
+        let factor = match self.residual_scale {
+            ResidualScale::None => 1.0,
+            ResidualScale::Fixed { factor } => factor,
+            ResidualScale::Scalar { start } | ResidualScale::Channels { start } => start,
+        };
+        if !factor.is_finite() {
+            return wrong(
+                "residual_scale",
+                format!("{factor} is no factor; LayerScale starts at 0.1, ReZero at 0"),
+            );
+        }
+        if self.wiring == Wiring::Stack && self.residual_scale != ResidualScale::None {
+            return wrong(
+                "residual_scale",
+                "scales what is added to a residual, and wiring \"stack\" has none",
+            );
         }
         Ok(())
+    }
+
+    fn validate_init(&self) -> Result<()> {
+        let (name, value) = match self.init {
+            WeightInit::Normal { deviation } => ("normal.deviation", deviation),
+            WeightInit::TruncatedNormal { sigma } => ("truncated_normal.sigma", sigma),
+            WeightInit::TruncatedNormalExact { deviation } => ("truncated_normal_exact.deviation", deviation),
+            WeightInit::Uniform { deviation } => ("uniform.deviation", deviation),
+            WeightInit::DepthScaled { order } if order > 0.0 && order.is_finite() => return Ok(()),
+            WeightInit::DepthScaled { order } => {
+                return wrong(
+                    "init.depth_scaled.order",
+                    format!("{order} is no root; RoFormerV2 has 2, GAU-alpha 3"),
+                );
+            }
+            WeightInit::Xavier
+            | WeightInit::LeCun
+            | WeightInit::He
+            | WeightInit::Ntk
+            | WeightInit::T5
+            | WeightInit::DeepNorm => return Ok(()),
+        };
+        match value >= 0.0 && value.is_finite() {
+            true => Ok(()),
+            false => wrong(&format!("init.{name}"), format!("{value} is no deviation; BERT has 0.02")),
+        }
     }
 
     fn validate_embedding(&self) -> Result<()> {
@@ -77,7 +132,19 @@ impl EncoderConfig {
             {
                 wrong("sharing", "layers of different dilations share nothing; use sharing = \"none\"")
             }
-            Mixer::Attention { .. } | Mixer::Lstm { .. } | Mixer::DilatedGatedConvolution { .. } => Ok(()),
+            Mixer::DilatedGatedConvolution { .. }
+            | Mixer::Attention { .. }
+            | Mixer::Lstm { .. }
+            | Mixer::Gru { .. }
+            | Mixer::GatedAttention { .. }
+            | Mixer::SpatialGate { .. }
+            | Mixer::MlpMixer { .. }
+            | Mixer::ResMlp { .. }
+            | Mixer::FeedForwardOnly { .. }
+            | Mixer::ExternalAttention { .. }
+            | Mixer::Fourier
+            | Mixer::Synthesizer { .. }
+            | Mixer::LightConvolution { .. } => Ok(()),
         }
     }
 
@@ -96,18 +163,52 @@ impl EncoderConfig {
                     ),
                 }
             }
-            Mixer::Lstm { bidirectional } if *bidirectional && size % 2 == 1 => wrong(
-                "mixer.lstm",
-                format!("hidden_size {size} cannot be shared by two directions; make it even"),
-            ),
-            Mixer::Lstm { .. } => Ok(()),
-            Mixer::DilatedGatedConvolution { window, dilations } => {
-                if window % 2 == 0 {
-                    return wrong(
-                        "mixer.dilated_gated_convolution.window",
-                        format!("{window} has no middle token; choose an odd number such as 3"),
-                    );
+            Mixer::Lstm { bidirectional } | Mixer::Gru { bidirectional }
+                if *bidirectional && size % 2 == 1 =>
+            {
+                wrong("mixer", format!("hidden_size {size} cannot be shared by two directions; make it even"))
+            }
+            Mixer::Lstm { .. } | Mixer::Gru { .. } | Mixer::Fourier => Ok(()),
+            Mixer::GatedAttention { size, key_size, weights, chunk, dropout } => {
+                positive("mixer.gated_attention.size", *size)?;
+                positive("mixer.gated_attention.key_size", *key_size)?;
+                rate("mixer.gated_attention.dropout", *dropout)?;
+                match chunk {
+                    None => Ok(()),
+                    Some(0) => wrong("mixer.gated_attention.chunk", "is 0; FLASH has 256"),
+                    Some(_) if *weights == GatedWeights::SquaredRelu => Ok(()),
+                    Some(_) => wrong(
+                        "mixer.gated_attention.chunk",
+                        "sums between chunks have no softmax; set weights = \"squared_relu\"",
+                    ),
                 }
+            }
+            Mixer::SpatialGate { size, max_length, attention } => {
+                positive("mixer.spatial_gate.max_length", *max_length)?;
+                positive("mixer.spatial_gate.attention", attention.unwrap_or(1))?;
+                match *size > 0 && size.is_multiple_of(2) {
+                    true => Ok(()),
+                    false => {
+                        wrong("mixer.spatial_gate.size", format!("{size} has no two halves; make it even"))
+                    }
+                }
+            }
+            Mixer::MlpMixer { size, max_length } | Mixer::FeedForwardOnly { size, max_length } => {
+                positive("mixer.size", *size)?;
+                positive("mixer.max_length", *max_length)
+            }
+            Mixer::ResMlp { max_length } => positive("mixer.res_mlp.max_length", *max_length),
+            Mixer::ExternalAttention { slots, .. } => positive("mixer.external_attention.slots", *slots),
+            Mixer::Synthesizer { heads, max_length } => {
+                positive("mixer.synthesizer.max_length", *max_length)?;
+                divides("mixer.synthesizer.heads", *heads, size)
+            }
+            Mixer::LightConvolution { window, heads, .. } => {
+                divides("mixer.light_convolution.heads", *heads, size)?;
+                odd("mixer.light_convolution.window", *window)
+            }
+            Mixer::DilatedGatedConvolution { window, dilations } => {
+                odd("mixer.dilated_gated_convolution.window", *window)?;
                 if dilations.is_empty() || dilations.contains(&0) {
                     return wrong(
                         "mixer.dilated_gated_convolution.dilations",
@@ -154,31 +255,24 @@ impl EncoderConfig {
             }
         }
     }
-
-    /// Width of a head, with attention.
-    pub(crate) fn key_size(&self) -> Option<usize> {
-        match &self.mixer {
-            Mixer::Attention { heads, key_size, .. } => Some(key_size.unwrap_or(self.hidden_size / heads)),
-            Mixer::Lstm { .. } | Mixer::DilatedGatedConvolution { .. } => None,
-        }
-    }
-
-    /// Channels of a head that turn, with attention and rotary positions.
-    pub(crate) fn rotary_size(&self) -> Option<usize> {
-        match self.position {
-            Position::Rotary { size, .. } => self.key_size().map(|key| size.unwrap_or(key)),
-            Position::None | Position::Learned { .. } => None,
-        }
-    }
-
-    /// Whether a norm follows the last layer.
-    pub(crate) fn has_final_norm(&self) -> bool {
-        self.wiring == Wiring::PreNorm && self.norm != Norm::None
-    }
 }
 
 fn positive(field: &str, value: usize) -> Result<()> {
     if value == 0 { wrong(field, "is 0; expected at least 1") } else { Ok(()) }
+}
+
+fn odd(field: &str, window: usize) -> Result<()> {
+    match window % 2 {
+        1 => Ok(()),
+        _ => wrong(field, format!("{window} has no middle token; choose an odd number such as 3")),
+    }
+}
+
+fn divides(field: &str, heads: usize, size: usize) -> Result<()> {
+    match heads > 0 && size.is_multiple_of(heads) {
+        true => Ok(()),
+        false => wrong(field, format!("{heads} heads do not divide hidden_size {size}")),
+    }
 }
 
 fn rate(field: &str, value: f64) -> Result<()> {

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use bert4rs_tensor::{DType, Packed, Tensor};
 use serde_json::Value;
 
-pub const CHECKPOINTS: [&str; 7] = [
+pub const CHECKPOINTS: [&str; 8] = [
     "bert-tiny",
     "bert-legacy-names-tiny",
     "roformer-tiny",
@@ -15,6 +15,7 @@ pub const CHECKPOINTS: [&str; 7] = [
     "roberta-tiny",
     "electra-tiny",
     "albert-tiny",
+    "gau-alpha-tiny",
 ];
 
 pub fn folder(name: &str) -> PathBuf {

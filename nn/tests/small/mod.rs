@@ -2,7 +2,8 @@
 #![allow(clippy::unwrap_used, dead_code)]
 
 use bert4rs_nn::encoder::{
-    Encoder, EncoderConfig, EncoderInput, FeedForward, Mixer, Norm, Position, Wiring, preset, preset_names,
+    Activation, Encoder, EncoderConfig, EncoderInput, FeedForward, GatedWeights, Mixer, Norm, Position,
+    ResidualScale, Sharing, WeightInit, Wiring, preset, preset_names,
 };
 use bert4rs_nn::{Builder, Ctx};
 use bert4rs_tensor::op::attention::Mask;
@@ -18,13 +19,13 @@ pub fn tiny(name: &str) -> EncoderConfig {
     (config.vocab_size, config.hidden_size, config.layers, config.dropout) = (12, 8, 2, 0.0);
     config.embedding.dropout = 0.0;
     config.embedding.unk_id = 1;
-    match &mut config.mixer {
-        Mixer::Attention { heads, dropout, .. } => (*heads, *dropout) = (2, 0.0),
-        Mixer::Lstm { .. } => {
-            config.embedding.size = Some(6);
-            config.embedding.bigram_buckets = Some(5);
-        }
-        Mixer::DilatedGatedConvolution { .. } => config.embedding.size = Some(6),
+    shrink(&mut config.mixer);
+    if let Mixer::Lstm { .. } | Mixer::Gru { .. } = config.mixer {
+        config.embedding.size = Some(6);
+        config.embedding.bigram_buckets = Some(5);
+    }
+    if let Mixer::DilatedGatedConvolution { .. } = config.mixer {
+        config.embedding.size = Some(6);
     }
     match &mut config.feed_forward {
         FeedForward::None => {}
@@ -37,7 +38,26 @@ pub fn tiny(name: &str) -> EncoderConfig {
     config
 }
 
-/// All presets and what no preset has yet: pre norm, RMS norm, partial rotation, key size.
+fn shrink(mixer: &mut Mixer) {
+    match mixer {
+        Mixer::Attention { heads, dropout, .. } => (*heads, *dropout) = (2, 0.0),
+        Mixer::GatedAttention { size, key_size, dropout, .. } => (*size, *key_size, *dropout) = (10, 4, 0.0),
+        Mixer::SpatialGate { size, max_length, .. } => (*size, *max_length) = (12, LONGEST),
+        Mixer::MlpMixer { size, max_length } | Mixer::FeedForwardOnly { size, max_length } => {
+            (*size, *max_length) = (7, LONGEST);
+        }
+        Mixer::ResMlp { max_length } => *max_length = LONGEST,
+        Mixer::ExternalAttention { slots, .. } => *slots = 3,
+        Mixer::Synthesizer { heads, max_length } => (*heads, *max_length) = (2, LONGEST),
+        Mixer::LightConvolution { heads, .. } => *heads = 2,
+        Mixer::Lstm { .. } | Mixer::Gru { .. } | Mixer::DilatedGatedConvolution { .. } | Mixer::Fourier => {}
+    }
+}
+
+/// The longest text of mixers with weights per position.
+const LONGEST: usize = 6;
+
+/// All presets and what no preset has yet: the other values of every axis.
 pub fn configs() -> Vec<(String, EncoderConfig)> {
     let mut all: Vec<_> = preset_names().map(|name| (name.to_string(), tiny(name))).collect();
     let mut pre_norm = EncoderConfig { wiring: Wiring::PreNorm, bias: false, ..tiny("roformer") };
@@ -47,6 +67,46 @@ pub fn configs() -> Vec<(String, EncoderConfig)> {
         (*size, *log_n) = (Some(4), Some(2));
     }
     all.push(("pre_norm".into(), pre_norm));
+    let mut add = |name: &str, config: EncoderConfig| all.push((name.into(), config));
+    for (name, mixer) in [
+        ("amlp", Mixer::SpatialGate { size: 12, max_length: LONGEST, attention: Some(3) }),
+        ("res_mlp", Mixer::ResMlp { max_length: LONGEST }),
+        ("feed_forward_only", Mixer::FeedForwardOnly { size: 7, max_length: LONGEST }),
+        ("external_attention", Mixer::ExternalAttention { slots: 3, row_softmax: false }),
+        ("external_rows", Mixer::ExternalAttention { slots: 3, row_softmax: true }),
+        ("synthesizer", Mixer::Synthesizer { heads: 2, max_length: LONGEST }),
+        ("light_convolution", Mixer::LightConvolution { window: 3, heads: 2, dynamic: false }),
+        ("dynamic_convolution", Mixer::LightConvolution { window: 3, heads: 2, dynamic: true }),
+    ] {
+        let norm = Norm::Layer { eps: 1e-5, gain: true };
+        add(name, EncoderConfig { wiring: Wiring::PreNorm, mixer, norm, ..tiny("bert") });
+    }
+    for (name, weights, chunk) in [
+        ("gau_squared", GatedWeights::SquaredRelu, None),
+        ("gau_fixed", GatedWeights::SquaredReluFixed { length: 8 }, None),
+        ("gau_sum", GatedWeights::SquaredReluSum, None),
+        ("gau_softmax", GatedWeights::Softmax, None),
+        ("flash", GatedWeights::SquaredRelu, Some(2)),
+    ] {
+        let mixer = Mixer::GatedAttention { size: 10, key_size: 4, weights, chunk, dropout: 0.0 };
+        add(name, EncoderConfig { mixer, bias: true, ..tiny("gau_alpha") });
+    }
+    for (name, wiring) in
+        [("deep_norm", Wiring::DeepNorm { alpha: None }), ("admin", Wiring::Admin), ("t5_wiring", Wiring::T5)]
+    {
+        add(name, EncoderConfig { wiring, ..tiny("bert") });
+    }
+    for (name, norm, residual_scale) in [
+        ("plain_norm", Norm::Layer { eps: 1e-5, gain: false }, ResidualScale::Fixed { factor: 0.7 }),
+        ("scale_norm", Norm::Scale { eps: 1e-5 }, ResidualScale::Scalar { start: 0.3 }),
+        ("affine", Norm::Affine, ResidualScale::Channels { start: 0.1 }),
+    ] {
+        let wiring = Wiring::PreNorm;
+        add(name, EncoderConfig { norm, residual_scale, wiring, ..tiny("bert") });
+    }
+    let gated = FeedForward::Gated { size: 12, activation: Activation::GeluTanh };
+    add("gated", EncoderConfig { feed_forward: gated, init: WeightInit::Ntk, ..tiny("bert") });
+    add("groups", EncoderConfig { layers: 3, sharing: Sharing::Groups { groups: 2 }, ..tiny("albert") });
     all
 }
 

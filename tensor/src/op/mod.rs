@@ -3,8 +3,8 @@
 //!
 //! Elementary (gradients of any order): arithmetic, reduction, layout, index, matmul, activation,
 //! softmax. Fused (first-order gradients, written by hand): linear, feed forward, normalization, attention,
-//! rotary, cross entropy (of logits, of a product), span loss, CRF, recurrence, dropout, unfold,
-//! recomputation. Without gradients: prepared.
+//! rotary, cross entropy (of logits, of a product), span loss, CRF, recurrence, dropout, unfold, Fourier,
+//! per text, recomputation. Without gradients: prepared.
 
 pub mod activation;
 pub mod arithmetic;
@@ -13,6 +13,8 @@ pub mod crf;
 pub mod cross_entropy;
 pub mod dropout;
 pub mod feed_forward;
+pub mod fourier;
+pub mod gru;
 pub mod index;
 pub mod joint_linear;
 pub mod layout;
@@ -22,6 +24,7 @@ pub mod lstm;
 pub mod matmul;
 pub mod normalization;
 pub mod optimizer;
+pub mod per_text;
 pub mod prepared;
 pub mod recompute;
 pub mod reduce;

@@ -105,7 +105,7 @@ fn ours(foreign: &Foreign) -> Read<EncoderConfig> {
         return Err("inner_group_num: groups of several layers each are not supported".into());
     }
     let norm = match foreign.norm_type.as_deref() {
-        None | Some("layer_norm") => Norm::Layer { eps: foreign.layer_norm_eps },
+        None | Some("layer_norm") => Norm::Layer { eps: foreign.layer_norm_eps, gain: true },
         Some("rms_norm") => Norm::Rms { eps: foreign.layer_norm_eps, gain: false },
         Some(other) => return Err(format!("norm_type {other}: expected layer_norm or rms_norm")),
     };
@@ -155,7 +155,7 @@ pub(super) fn theirs(config: &EncoderConfig) -> Option<Foreign> {
     let Mixer::Attention { heads, dropout, .. } = config.mixer else { return None };
     let FeedForward::Dense { size, activation } = config.feed_forward else { return None };
     let WeightInit::Normal { deviation } = config.init else { return None };
-    let Norm::Layer { eps: layer_norm_eps } = config.norm else { return None };
+    let Norm::Layer { eps: layer_norm_eps, .. } = config.norm else { return None };
     if config.embedding.segments == 0 {
         return None; // there, every model looks a segment up
     }

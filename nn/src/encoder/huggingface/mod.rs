@@ -4,6 +4,7 @@
 //! as `{"model_type": "bert4rs", "encoder": { our config }}`.
 
 mod bert;
+mod gau_alpha;
 
 use std::path::Path;
 
@@ -17,7 +18,7 @@ use crate::weights::{self, Allow, Checkpoint, Layout, LoadReport};
 use crate::{Builder, Error, Result};
 
 const OWN: &str = "bert4rs";
-const SUPPORTED: &str = "bert, roformer, roberta, electra, albert and bert4rs";
+const SUPPORTED: &str = "bert, roformer, roberta, electra, albert, gau_alpha and bert4rs";
 
 /// The encoder that the config of a folder describes: `config.json`, or what lies beside a TensorFlow
 /// checkpoint.
@@ -27,6 +28,9 @@ pub fn read_config(folder: &Path) -> Result<EncoderConfig> {
     let kind = value.get("model_type").and_then(Value::as_str).unwrap_or_default().to_string();
     let config = match kind.as_str() {
         kind if bert::KINDS.contains(&kind) => bert::read(kind, &value),
+        gau_alpha::KIND => serde_json::from_value(value)
+            .map_err(|e| e.to_string())
+            .and_then(|foreign: gau_alpha::Foreign| gau_alpha::ours(&foreign)),
         OWN => serde_json::from_value(value["encoder"].clone()).map_err(|e| format!("encoder: {e}")),
         "" => Err(format!("has no model_type; supported are {SUPPORTED}")),
         other => Err(format!("model_type {other} is not supported; supported are {SUPPORTED}")),
@@ -70,9 +74,12 @@ pub fn save(folder: &Path, config: &EncoderConfig, params: &Params) -> Result<()
 /// Writes `config.json`.
 pub fn write_config(folder: &Path, config: &EncoderConfig) -> Result<()> {
     let path = folder.join("config.json");
-    let text = match bert::theirs(config) {
-        Some(foreign) => serde_json::to_string_pretty(&foreign),
-        None => serde_json::to_string_pretty(&serde_json::json!({ "model_type": OWN, "encoder": config })),
+    let text = match (bert::theirs(config), gau_alpha::theirs(config)) {
+        (Some(foreign), _) => serde_json::to_string_pretty(&foreign),
+        (None, Some(foreign)) => serde_json::to_string_pretty(&foreign),
+        (None, None) => {
+            serde_json::to_string_pretty(&serde_json::json!({ "model_type": OWN, "encoder": config }))
+        }
     };
     let text =
         text.map_err(|e| Error::Checkpoint { path: path.display().to_string(), message: e.to_string() })?;
