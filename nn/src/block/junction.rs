@@ -3,7 +3,7 @@
 //!              Admin: norm(omega x + s f(x)); stack: norm(f(x)); s = 1, a number or learned
 //! Shapes:      x [T, D], omega [D], s [] or [D] -> [T, D]
 //! Reference:   Su, 2021 (see weight_init.rs); Wang et al., DeepNet, 2022; Liu et al., Admin, 2020;
-//!              Bachlechner et al., ReZero, 2020.   Vectors: init-parametrization-normalization.json
+//!              Bachlechner et al., ReZero, 2020.
 
 use bert4rs_tensor::{Packed, Parameter, ParameterKind, Tensor};
 

@@ -2,7 +2,7 @@
 //! Definition:  layer: g (x - mean) / sqrt(variance + eps) + b; RMS: g x / sqrt(mean square + eps); scale:
 //!              one g, g x / max(|x|, eps); affine: g x + b
 //! Shapes:      x [T, D], g, b [D], of scale g [1] -> [T, D]
-//! Vectors:     init-parametrization-normalization.json
+//! Reference:   see weight_init.rs
 
 use bert4rs_tensor::op::normalization::{layer_norm, rms_norm};
 use bert4rs_tensor::{Parameter, ParameterKind, Tensor};

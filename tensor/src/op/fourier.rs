@@ -50,37 +50,3 @@ fn transformed(x: &Tensor, batch: &Packed) -> Result<Storage> {
         Ok::<_, Error>(Storage::from(out))
     })
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_transform_is_the_sum_over_all_pairs() {
-        let batch = Packed::from_lengths(&[5, 1, 0, 7, 4]);
-        let x: Vec<f64> = (0..17 * 6).map(|i| (i as f64 * 1.3).sin()).collect();
-        let y = fourier(&Tensor::new(x.clone(), &[17, 6]).unwrap(), &batch).unwrap().to_f64_vec();
-        for b in 0..batch.sequences() {
-            let (start, n) = (batch.offsets()[b], batch.length(b));
-            for (k, c) in (0..n).flat_map(|k| (0..6).map(move |c| (k, c))) {
-                let turn = |j: usize, k: usize, m: usize| (j * k % m) as f64 / m as f64;
-                let sum: f64 = (0..n)
-                    .flat_map(|i| (0..6).map(move |j| (i, j)))
-                    .map(|(i, j)| {
-                        let angle = std::f64::consts::TAU * (turn(i, k, n) + turn(j, c, 6));
-                        x[(start + i) * 6 + j] * angle.cos()
-                    })
-                    .sum();
-                let got = y[(start + k) * 6 + c];
-                assert!((got - sum).abs() < 1e-12, "text {b} [{k}, {c}]: {got}, expected {sum}");
-            }
-        }
-    }
-
-    #[test]
-    fn the_gradient_is_the_transform() {
-        let batch = Packed::from_lengths(&[3, 2]);
-        let x = Tensor::new((0..20).map(|i| (i as f64).cos()).collect(), &[5, 4]).unwrap();
-        bert4rs_testing::assert_gradients("fourier", &[x], |x| fourier(&x[0], &batch));
-    }
-}

@@ -73,21 +73,3 @@ pub fn gru(
         })
     }))
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Rng;
-
-    #[test]
-    fn gradients_go_back_through_time_in_both_directions() {
-        let batch = Packed::from_lengths(&[3, 0, 1, 2]);
-        let mut rng = Rng::new(2);
-        let mut normal = |shape: &[usize]| rng.normal_tensor(shape, 0.8, crate::DType::F64).unwrap();
-        let inputs = [normal(&[6, 6]), normal(&[6, 2]), normal(&[2])];
-        for reverse in [false, true] {
-            let f = |x: &[Tensor]| gru(&x[0], &x[1], &x[2], &batch, reverse);
-            bert4rs_testing::assert_gradients("gru", &inputs, f);
-        }
-    }
-}

@@ -108,37 +108,3 @@ fn joined(parts: Vec<Result<Tensor>>, width: usize, dtype: crate::DType) -> Resu
         false => Tensor::concat(&parts.iter().collect::<Vec<_>>(), 0),
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// `W[:n, :n] x`, a different `n` for every text.
-    fn mix(x: &Tensor, w: &Tensor, batch: &Packed) -> Result<Tensor> {
-        per_text(&[x], &[w], batch, 2, |_, x, w| {
-            let n = x[0].shape()[0];
-            w[0].narrow(0, 0, n)?.narrow(1, 0, n)?.matmul(&x[0])
-        })
-    }
-
-    fn numbers(n: usize, shape: &[usize]) -> Tensor {
-        Tensor::new((0..n).map(|i| (i as f64 * 0.7).sin()).collect(), shape).unwrap()
-    }
-
-    #[test]
-    fn texts_are_mixed_by_themselves_with_gradients() {
-        let batch = Packed::from_lengths(&[3, 0, 1, 2]);
-        let (x, w) = (numbers(12, &[6, 2]), numbers(9, &[3, 3]));
-        let all = mix(&x, &w, &batch).unwrap();
-        let alone = mix(&x.narrow(0, 4, 2).unwrap(), &w, &Packed::from_lengths(&[2])).unwrap();
-        assert_eq!(all.narrow(0, 4, 2).unwrap().to_f64_vec(), alone.to_f64_vec());
-        bert4rs_testing::assert_gradients("per text", &[x, w], |xs| mix(&xs[0], &xs[1], &batch));
-    }
-
-    #[test]
-    fn nothing_in_nothing_out() {
-        let y = mix(&numbers(0, &[0, 2]), &numbers(9, &[3, 3]), &Packed::from_lengths(&[])).unwrap();
-        assert_eq!(y.shape(), [0, 2]);
-        assert!(mix(&numbers(2, &[1, 2]), &numbers(9, &[3, 3]), &Packed::from_lengths(&[2])).is_err());
-    }
-}

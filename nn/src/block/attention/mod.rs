@@ -62,9 +62,8 @@ impl SelfAttention {
         [query, key, value, output]: [Init; 4],
     ) -> Result<Self> {
         let inner = heads * key_size;
-        let mut input = |name: &str, init| {
-            Linear::new(&mut builder.at(format!("self.{name}")), width, inner, bias, init)
-        };
+        let mut input =
+            |name: &str, init| Linear::new(&mut builder.at(format!("self.{name}")), width, inner, bias, init);
         let inputs = Inputs::Apart([input("query", query)?, input("key", key)?, input("value", value)?]);
         let output = Linear::new(&mut builder.at("output.dense"), inner, width, bias, output)?;
         Ok(Self { inputs, output, heads, key_size, dropout })
