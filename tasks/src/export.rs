@@ -69,14 +69,17 @@ struct Shape {
 
 impl Shape {
     fn of(config: &EncoderConfig) -> std::result::Result<Self, String> {
-        let (Mixer::Attention { heads, .. }, Position::Learned { .. }) = (&config.mixer, &config.position)
+        let (Mixer::Attention { heads, .. }, Position::Learned { first: 0, .. }) =
+            (&config.mixer, &config.position)
         else {
-            return Err("it has no attention, or no learned positions".into());
+            return Err("it has no attention, or no learned positions from row 0".into());
         };
         let FeedForward::Dense { size, activation } = config.feed_forward else {
             return Err("its feed-forward part is not dense".into());
         };
-        let Norm::Layer { eps } = config.norm else { return Err("its norm is no layer norm".into()) };
+        let Norm::Layer { eps, gain: true } = config.norm else {
+            return Err("its norm is no layer norm with a gain".into());
+        };
         // What else a config may say has to be what BERT says: axes of today and of later.
         let known = EncoderConfig {
             vocab_size: config.vocab_size,
@@ -204,7 +207,12 @@ impl Shape {
         let name = |part: &str| format!("{x}.{part}");
         match self.activation {
             Activation::Relu => graph.node("Relu", &[x], &out, &[]),
+            Activation::ReluSquared => {
+                graph.node("Relu", &[x], &name("relu"), &[]);
+                graph.node("Mul", &[&name("relu"), &name("relu")], &out, &[]);
+            }
             Activation::Tanh => graph.node("Tanh", &[x], &out, &[]),
+            Activation::Sigmoid => graph.node("Sigmoid", &[x], &out, &[]),
             Activation::Silu => {
                 graph.node("Sigmoid", &[x], &name("gate"), &[]);
                 graph.node("Mul", &[x, &name("gate")], &out, &[]);

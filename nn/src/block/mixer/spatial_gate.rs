@@ -116,7 +116,7 @@ impl SpatialGate {
                 let joint = joint.forward(ctx, x)?; // [T, 3 K]
                 let part = |i: usize| joint.narrow(-1, i * size, *size);
                 let scale = (*size as f64).sqrt().recip();
-                let how = Attention { heads: 1, scale, mask: around.mask.clone(), dropout: None };
+                let how = Attention::new(1, scale, around.mask.clone());
                 let gathered = attention(&part(0)?, &part(1)?, &part(2)?, around.batch, &how)?;
                 output.forward_with(ctx, &gathered, None, Some(&gate))?
             }
