@@ -11,6 +11,7 @@ pub mod encoder;
 mod error;
 pub mod head;
 pub mod loss;
+pub mod signal;
 pub mod weights;
 
 pub use builder::{Builder, Init};
