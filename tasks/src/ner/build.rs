@@ -21,6 +21,7 @@ pub(super) fn build(config: &mut RunConfig, examples: &[Example]) -> Result<NerM
     let mut fields = config.encoder.clone();
     let (task, head, seed) = (config.task.clone(), config.head.clone(), config.train.seed);
     let (name, path) = (take_text(&mut fields, "preset")?, take_text(&mut fields, "path")?);
+    unshare(&mut fields)?;
     let (model, source) = match (name, path) {
         (None, Some(path)) => {
             let folder = PathBuf::from(&path);
@@ -96,6 +97,21 @@ fn learn_tokenizer<'a>(
     Ok(Tokenizer::from_vocab(vocab, Rules { lower_case: config.lowercase, ..rules })?)
 }
 
+/// `unshare = true` is another word for `sharing = "none"`.
+fn unshare(fields: &mut Table) -> Result<()> {
+    match fields.remove("unshare") {
+        None | Some(Value::Boolean(false)) => Ok(()),
+        Some(Value::Boolean(true)) if fields.contains_key("sharing") => {
+            Err(Error::Config("[encoder]: unshare and sharing are both given; keep one".into()))
+        }
+        Some(Value::Boolean(true)) => {
+            fields.insert("sharing".into(), Value::String("none".into()));
+            Ok(())
+        }
+        Some(other) => Err(Error::Config(format!("[encoder]: unshare = {other}: expected true or false"))),
+    }
+}
+
 fn take_text(fields: &mut Table, key: &str) -> Result<Option<String>> {
     match fields.remove(key) {
         None => Ok(None),
@@ -112,4 +128,19 @@ fn override_fields(config: &EncoderConfig, fields: &Table) -> Result<EncoderConf
 
 fn as_table(config: &EncoderConfig) -> Result<Table> {
     Table::try_from(config).map_err(|e| Error::Config(format!("[encoder]: {e}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn unshare_is_another_word_for_sharing_none() {
+        let mut fields: Table = toml::from_str("unshare = true\nlayers = 3").unwrap_or_default();
+        unshare(&mut fields).unwrap_or_default();
+        assert_eq!(fields.get("sharing"), Some(&Value::String("none".into())));
+        assert!(!fields.contains_key("unshare"));
+        fields.insert("unshare".into(), Value::Boolean(true));
+        assert!(unshare(&mut fields).is_err_and(|e| e.to_string().contains("keep one")));
+    }
 }
