@@ -63,8 +63,17 @@ fn inference_equals_training_with_dropout_off() {
 fn unused(config: &EncoderConfig, parameter: &str) -> bool {
     let layer_norm = matches!(config.norm, Norm::Layer { .. });
     match config.mixer {
-        Mixer::Attention { .. } => {
-            config.position != Position::rotary() && parameter.ends_with("self.key.bias")
+        Mixer::Attention(_) => {
+            let seen = match config.position {
+                Position::Rotary { .. } | Position::Disentangled { .. } => true,
+                Position::None
+                | Position::Learned { .. }
+                | Position::Sinusoidal
+                | Position::RelativeKeys { .. }
+                | Position::Buckets { .. }
+                | Position::Alibi => false,
+            };
+            !seen && parameter.ends_with("self.key.bias")
         }
         Mixer::ExternalAttention { row_softmax: false, .. } => {
             ["external.input.bias", "attention.output.LayerNorm.bias"].iter().any(|p| parameter.ends_with(p))

@@ -73,7 +73,7 @@ fn run(case: &Case, layer: &Layer, x: &Tensor, rotary: bool, mask: &Mask) -> Ten
     let frequencies = inverse_frequencies(4, 1e4, &Scaling::None, 0).unwrap();
     let rotation =
         rotary.then(|| Rotary::new(frequencies, Layout::Interleaved, None).of(&batch, DType::F64).unwrap());
-    let around = Surroundings { batch: &batch, mask, rotation };
+    let around = Surroundings { rotation, ..Surroundings::plain(&batch, mask) };
     layer.forward(&mut Ctx::training(Rng::new(0)), x, &around).unwrap()
 }
 

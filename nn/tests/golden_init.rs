@@ -3,8 +3,8 @@
 
 use bert4rs_nn::block::Linear;
 use bert4rs_nn::encoder::{
-    Encoder, EncoderConfig, EncoderInput, FeedForward, MaskedLanguageHead, Mixer, Position, WeightInit,
-    Wiring, bert,
+    AttentionConfig, Encoder, EncoderConfig, EncoderInput, FeedForward, MaskedLanguageHead, Mixer, Position,
+    WeightInit, Wiring, bert,
 };
 use bert4rs_nn::signal::{
     Stack, Update, admin_omegas, branch_variance, deep_norm, depth_scale, moments, post_norm_weights,
@@ -205,7 +205,7 @@ fn t5_and_depth_scaled_starts_deviate_as_published() {
             bias: false,
             init,
             position: Position::None,
-            mixer: Mixer::Attention { heads: hidden_size / 64, key_size: None, dropout: 0.0 },
+            mixer: Mixer::Attention(AttentionConfig::plain(hidden_size / 64, 0.0)),
             feed_forward: FeedForward::Dense { size: 200, activation: Default::default() },
             ..bert()
         };
@@ -246,7 +246,7 @@ fn admin_profiles_the_branches_once() {
         layers: 3,
         wiring: Wiring::Admin,
         init: WeightInit::Xavier,
-        mixer: Mixer::Attention { heads: 2, key_size: None, dropout: 0.0 },
+        mixer: Mixer::Attention(AttentionConfig::plain(2, 0.0)),
         ..bert()
     };
     let (mut params, mut rng) = (Params::new(), Rng::new(3));

@@ -66,7 +66,7 @@ fn layer(case: &Case, config: &EncoderConfig, names: &[(&str, &str)]) -> Layer {
 
 fn run(layer: &Layer, x: &Tensor, batch: &Packed, mask: &Mask) -> Tensor {
     let ctx = &mut Ctx::training(Rng::new(0));
-    layer.forward(ctx, x, &Surroundings { batch, mask, rotation: None }).unwrap()
+    layer.forward(ctx, x, &Surroundings::plain(batch, mask)).unwrap()
 }
 
 /// Width 4, feed-forward 7, nothing dropped, norms before parts.
@@ -197,7 +197,7 @@ fn a_spatial_gate_starts_as_the_identity_on_its_first_half() {
     let gate = bert4rs_nn::block::mixer::SpatialGate::new(&mut builder, &config, 6, 5, None, init).unwrap();
     let z = case.input("z");
     let (batch, mask) = (Packed::from_lengths(&[5]), Mask::Full);
-    let around = Surroundings { batch: &batch, mask: &mask, rotation: None };
+    let around = Surroundings::plain(&batch, &mask);
     let start = gate.gate(&Ctx::inference(), &z, &z, &around).unwrap();
     for (got, u) in start.to_f64_vec().iter().zip(z.narrow(1, 0, 3).unwrap().to_f64_vec()) {
         assert!((got - u).abs() < 2e-3, "our start: {got}, first half {u}");

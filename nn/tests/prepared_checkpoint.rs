@@ -6,8 +6,7 @@ mod published;
 use bert4rs_nn::Ctx;
 use bert4rs_nn::encoder::{EncoderInput, Precision, huggingface};
 use bert4rs_tensor::DType;
-use bert4rs_tensor::op::attention::Mask;
-use published::{CHECKPOINTS, cases, folder, numbers};
+use published::{CHECKPOINTS, cases, folder, mask, numbers, states};
 
 /// The largest difference of prepared hidden states from the expected ones, relative to the largest of
 /// these.
@@ -18,8 +17,8 @@ fn prepared_error(name: &str, precision: Precision) -> f64 {
     let (mut worst, mut largest) = (0.0f64, 0.0f64);
     for case in cases(name) {
         let input = EncoderInput { ids: &case.ids, segments: Some(&case.segments), batch: &case.batch };
-        let hidden = encoder.forward(&mut Ctx::inference(), input, &Mask::Full).unwrap().to_f64_vec();
-        let expected = case.expected["hidden_states"].as_array().unwrap().last().unwrap().clone();
+        let hidden = encoder.forward(&mut Ctx::inference(), input, &mask(name)).unwrap().to_f64_vec();
+        let expected = states(name, &case.expected).pop().unwrap();
         let mut rows = hidden.chunks(encoder.output_size());
         for b in 0..case.batch.sequences() {
             for i in 0..case.batch.length(b) {

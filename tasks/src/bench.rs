@@ -10,7 +10,7 @@ use std::time::Instant;
 
 use bert4rs_nn::block::pooling::{Pooling, normalize, pool};
 use bert4rs_nn::encoder::{
-    Encoder, EncoderConfig, EncoderInput, FeedForward, Mixer, Precision, bert, huggingface,
+    AttentionConfig, Encoder, EncoderConfig, EncoderInput, FeedForward, Mixer, Precision, bert, huggingface,
 };
 use bert4rs_nn::weights::{Allow, Checkpoint};
 use bert4rs_nn::{Builder, Ctx};
@@ -60,7 +60,7 @@ impl Bench {
             "mini" => EncoderConfig {
                 hidden_size: 384,
                 layers: 6,
-                mixer: Mixer::Attention { heads: 12, key_size: None, dropout: 0.0 },
+                mixer: Mixer::Attention(AttentionConfig::plain(12, 0.0)),
                 feed_forward: FeedForward::Dense { size: 1536, activation: Default::default() },
                 ..bert()
             },
@@ -185,7 +185,7 @@ mod tests {
             vocab_size: 50,
             hidden_size: 8,
             layers: 2,
-            mixer: Mixer::Attention { heads: 2, key_size: None, dropout: 0.0 },
+            mixer: Mixer::Attention(AttentionConfig::plain(2, 0.0)),
             feed_forward: FeedForward::Dense { size: 12, activation: Default::default() },
             ..bert()
         };

@@ -12,7 +12,8 @@ mod message;
 use std::path::Path;
 
 use bert4rs_nn::encoder::{
-    Activation, EmbeddingConfig, EncoderConfig, FeedForward, Mixer, Norm, Position, bert, huggingface,
+    Activation, AttentionConfig, EmbeddingConfig, EncoderConfig, FeedForward, Mixer, Norm, Position, bert,
+    huggingface,
 };
 use bert4rs_nn::weights::Checkpoint;
 use bert4rs_tensor::DType;
@@ -69,7 +70,7 @@ struct Shape {
 
 impl Shape {
     fn of(config: &EncoderConfig) -> std::result::Result<Self, String> {
-        let (Mixer::Attention { heads, .. }, Position::Learned { first: 0, .. }) =
+        let (Mixer::Attention(attention), Position::Learned { first: 0, .. }) =
             (&config.mixer, &config.position)
         else {
             return Err("it has no attention, or no learned positions from row 0".into());
@@ -98,7 +99,7 @@ impl Shape {
                 ..EmbeddingConfig::default()
             },
             position: config.position.clone(),
-            mixer: config.mixer.clone(),
+            mixer: Mixer::Attention(AttentionConfig::plain(attention.heads, attention.dropout)),
             feed_forward: FeedForward::Dense { size, activation },
             ..bert()
         };
@@ -106,7 +107,7 @@ impl Shape {
             return Err("its config says what no BERT has (bias, wiring, embedding, …)".into());
         }
         let projected = config.embedding_size() != config.hidden_size;
-        let (heads, segments) = (*heads, config.embedding.segments > 0);
+        let (heads, segments) = (attention.heads, config.embedding.segments > 0);
         let layers = config.layers;
         Ok(Self { layers, heads, eps: eps as f32, activation, segments, projected })
     }

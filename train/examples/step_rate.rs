@@ -9,7 +9,7 @@ use std::path::Path;
 use std::time::Instant;
 
 use bert4rs_nn::block::Linear;
-use bert4rs_nn::encoder::{Encoder, EncoderConfig, EncoderInput, FeedForward, Mixer, bert};
+use bert4rs_nn::encoder::{AttentionConfig, Encoder, EncoderConfig, EncoderInput, FeedForward, Mixer, bert};
 use bert4rs_nn::loss::cross_entropy;
 use bert4rs_nn::{Builder, Ctx, Init};
 use bert4rs_tensor::op::attention::Mask;
@@ -74,7 +74,7 @@ fn config(name: &str) -> EncoderConfig {
     let mut config = bert();
     config.dropout = 0.0;
     config.embedding.dropout = 0.0;
-    config.mixer = Mixer::Attention { heads: 12, key_size: None, dropout: 0.0 };
+    config.mixer = Mixer::Attention(AttentionConfig::plain(12, 0.0));
     if name != "base" {
         config.hidden_size = 384;
         config.layers = 6;

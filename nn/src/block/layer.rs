@@ -1,10 +1,13 @@
 //! One layer: a mixer and a feed-forward part, joined by the wiring.
 //! Shapes:      x [T, D] -> [T, D]
 
+use std::cell::RefCell;
+
 use bert4rs_tensor::op::attention::Mask;
 use bert4rs_tensor::op::prepared::WeightPrecision;
 use bert4rs_tensor::{Packed, Tensor};
 
+use super::attention::{Carried, Relative};
 use super::mixer::Mixer;
 use super::position::Rotation;
 use super::{FeedForward, Junction, Part};
@@ -19,6 +22,22 @@ pub struct Surroundings<'a> {
     pub mask: &'a Mask,
     /// How queries and keys turn, with rotary positions.
     pub rotation: Option<Rotation>,
+    /// The same in local layers, where it differs.
+    pub local_rotation: Option<Rotation>,
+    /// Added to scores by head and distance, `[H, 2 S - 1]`.
+    pub bias: Option<Tensor>,
+    /// What distances mean inside scores.
+    pub relative: Option<Relative>,
+    /// What residual scores hand from layer to layer.
+    pub carried: RefCell<Carried>,
+}
+
+impl<'a> Surroundings<'a> {
+    /// Nothing but a batch and a mask.
+    pub fn plain(batch: &'a Packed, mask: &'a Mask) -> Self {
+        let carried = RefCell::default();
+        Self { batch, mask, rotation: None, local_rotation: None, bias: None, relative: None, carried }
+    }
 }
 
 /// One layer of an encoder.
@@ -34,7 +53,9 @@ impl Layer {
     /// Layer `index` of `config`; `inputs` is the width it reads.
     pub fn new(builder: &mut Builder, config: &EncoderConfig, index: usize, inputs: usize) -> Result<Self> {
         let mixer = Mixer::new(builder, config, index, inputs)?;
-        let norm = if config.mixer_has_own_norm() { encoder::Norm::None } else { config.norm };
+        let stands_in = config.embedding.norm_is_first && index == 0;
+        let has_norm = !config.mixer_has_own_norm() && !stands_in;
+        let norm = if has_norm { config.norm } else { encoder::Norm::None };
         let junction = Junction::new(builder, "attention.output", config, norm)?;
         let mut feed_forward = |size, activation: encoder::Activation, gated| {
             let (width, inits) = (config.hidden_size, [config.init_of(Role::Branch); 2]);

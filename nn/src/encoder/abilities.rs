@@ -2,6 +2,7 @@
 
 use bert4rs_tensor::op::attention::Mask;
 
+use super::attention::{AttentionConfig, ResidualScores};
 use super::config::EncoderConfig;
 use super::parts::{Mixer, Position};
 use super::wiring::Norm;
@@ -22,7 +23,13 @@ impl EncoderConfig {
     pub(crate) fn limits(&self) -> Vec<(usize, &'static str)> {
         let position = match self.position {
             Position::Learned { max_positions, first } => Some((max_positions - first, "the position table")),
-            Position::None | Position::Rotary { .. } => None,
+            Position::None
+            | Position::Rotary { .. }
+            | Position::Sinusoidal
+            | Position::RelativeKeys { .. }
+            | Position::Buckets { .. }
+            | Position::Disentangled { .. }
+            | Position::Alibi => None,
         };
         let mixer = match self.mixer {
             Mixer::SpatialGate { max_length, .. }
@@ -30,7 +37,7 @@ impl EncoderConfig {
             | Mixer::ResMlp { max_length }
             | Mixer::FeedForwardOnly { max_length, .. }
             | Mixer::Synthesizer { max_length, .. } => Some((max_length, "the mixer's max_length")),
-            Mixer::Attention { .. }
+            Mixer::Attention(_)
             | Mixer::Lstm { .. }
             | Mixer::Gru { .. }
             | Mixer::DilatedGatedConvolution { .. }
@@ -44,7 +51,7 @@ impl EncoderConfig {
 
     fn masks(&self) -> Masks {
         match self.mixer {
-            Mixer::Attention { .. } | Mixer::Synthesizer { .. } | Mixer::SpatialGate { .. } => Masks::All,
+            Mixer::Attention(_) | Mixer::Synthesizer { .. } | Mixer::SpatialGate { .. } => Masks::All,
             Mixer::GatedAttention { chunk: None, .. } => Masks::All,
             Mixer::GatedAttention { chunk: Some(_), .. } | Mixer::LightConvolution { .. } => {
                 Masks::FullAndCausal
@@ -89,7 +96,7 @@ impl EncoderConfig {
     pub(crate) fn feeds_first(&self) -> bool {
         match self.mixer {
             Mixer::FeedForwardOnly { .. } => true,
-            Mixer::Attention { .. }
+            Mixer::Attention(_)
             | Mixer::Lstm { .. }
             | Mixer::Gru { .. }
             | Mixer::DilatedGatedConvolution { .. }
@@ -104,10 +111,34 @@ impl EncoderConfig {
         }
     }
 
+    /// The attention of several heads, if the mixer is that.
+    pub fn attention(&self) -> Option<&AttentionConfig> {
+        match &self.mixer {
+            Mixer::Attention(attention) => Some(attention),
+            Mixer::GatedAttention { .. }
+            | Mixer::Lstm { .. }
+            | Mixer::Gru { .. }
+            | Mixer::DilatedGatedConvolution { .. }
+            | Mixer::SpatialGate { .. }
+            | Mixer::MlpMixer { .. }
+            | Mixer::ResMlp { .. }
+            | Mixer::FeedForwardOnly { .. }
+            | Mixer::ExternalAttention { .. }
+            | Mixer::Fourier
+            | Mixer::Synthesizer { .. }
+            | Mixer::LightConvolution { .. } => None,
+        }
+    }
+
+    /// Whether layers hand scores on to the next.
+    pub(crate) fn carries_scores(&self) -> bool {
+        self.attention().is_some_and(|attention| attention.residual_scores != ResidualScores::Off)
+    }
+
     /// Width of queries and keys, where there are any.
     pub(crate) fn key_size(&self) -> Option<usize> {
         match &self.mixer {
-            Mixer::Attention { heads, key_size, .. } => Some(key_size.unwrap_or(self.hidden_size / heads)),
+            Mixer::Attention(attention) => Some(attention.sizes(self.hidden_size)[0]),
             Mixer::GatedAttention { key_size, .. } => Some(*key_size),
             Mixer::Lstm { .. }
             | Mixer::Gru { .. }
@@ -127,7 +158,13 @@ impl EncoderConfig {
     pub(crate) fn rotary_size(&self) -> Option<usize> {
         match self.position {
             Position::Rotary { size, .. } => self.key_size().map(|key| size.unwrap_or(key)),
-            Position::None | Position::Learned { .. } => None,
+            Position::None
+            | Position::Learned { .. }
+            | Position::Sinusoidal
+            | Position::RelativeKeys { .. }
+            | Position::Buckets { .. }
+            | Position::Disentangled { .. }
+            | Position::Alibi => None,
         }
     }
 

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::attention::AttentionConfig;
 use super::parts::{Activation, DropoutMask, FeedForward, Mixer, Position, Sharing};
 use super::weight_init::WeightInit;
 use super::wiring::{Norm, ResidualScale, Wiring};
@@ -59,7 +60,7 @@ impl Default for EncoderConfig {
             init: WeightInit::Normal { deviation: 0.02 },
             embedding: EmbeddingConfig::default(),
             position: Position::Learned { max_positions: 512, first: 0 },
-            mixer: Mixer::Attention { heads: 12, key_size: None, dropout: 0.1 },
+            mixer: Mixer::Attention(AttentionConfig::plain(12, 0.1)),
             feed_forward: FeedForward::Dense { size: 3072, activation: Activation::Gelu },
         }
     }
@@ -78,6 +79,9 @@ pub struct EmbeddingConfig {
     pub scale: f64,
     /// Whether the sum is normalised (GPT-2, T5: not).
     pub norm: bool,
+    /// Whether that norm stands in for the one of the first layer's mixer, with norms before the parts
+    /// (ModernBERT).
+    pub norm_is_first: bool,
     /// Dropout of the normalised sum.
     pub dropout: f64,
     /// Adds rows for the hashed pairs (previous id, id) and (id, next id): helps character models
@@ -97,6 +101,7 @@ impl Default for EmbeddingConfig {
             segments: 2,
             scale: 1.0,
             norm: true,
+            norm_is_first: false,
             dropout: 0.1,
             bigram_buckets: None,
             token_dropout: 0.0,

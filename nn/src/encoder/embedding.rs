@@ -2,7 +2,7 @@
 //! Definition:  norm(scale word[id] + position[i] + segment[s] + pairs), then dropout and projection
 //! Shapes:      ids [T] -> [T, D]
 
-use bert4rs_tensor::Tensor;
+use bert4rs_tensor::{DType, Tensor};
 
 use super::config::EncoderConfig;
 use super::model::EncoderInput;
@@ -15,6 +15,7 @@ use crate::{Builder, Ctx, Error, Init, Result};
 pub(crate) struct TokenEmbedding {
     pub(crate) word: Embedding,
     position: Option<(Embedding, usize)>,
+    sinusoidal: bool,
     segment: Option<Embedding>,
     bigram: Option<(Embedding, usize)>,
     scale: f64,
@@ -38,7 +39,13 @@ impl TokenEmbedding {
             Position::Learned { max_positions, first } => {
                 Some((table("position_embeddings", max_positions, table_init)?, first))
             }
-            Position::None | Position::Rotary { .. } => None,
+            Position::None
+            | Position::Rotary { .. }
+            | Position::Sinusoidal
+            | Position::RelativeKeys { .. }
+            | Position::Buckets { .. }
+            | Position::Disentangled { .. }
+            | Position::Alibi => None,
         };
         let segments = config.embedding.segments;
         let segment = match segments {
@@ -61,6 +68,7 @@ impl TokenEmbedding {
         Ok(Self {
             word,
             position,
+            sinusoidal: config.position == Position::Sinusoidal,
             segment,
             bigram,
             scale: config.embedding.scale,
@@ -84,6 +92,9 @@ impl TokenEmbedding {
         if let Some((table, first)) = &self.position {
             let rows: Vec<usize> = input.batch.positions().iter().map(|i| i + first).collect();
             x = x.add(&table.forward(ctx, &rows)?)?;
+        }
+        if self.sinusoidal {
+            x = x.add(&sinusoids(input, self.word.table().value().shape()[1], x.dtype())?)?;
         }
         match (&self.segment, input.segments) {
             (Some(table), Some(segments)) => x = x.add(&table.forward(ctx, segments)?)?,
@@ -176,6 +187,18 @@ impl TokenEmbedding {
         }
         Ok(())
     }
+}
+
+/// Sines of the positions in even, cosines in odd channels: `[T, D]`.
+fn sinusoids(input: &EncoderInput, width: usize, dtype: DType) -> Result<Tensor> {
+    let positions = input.batch.positions();
+    let value = |n: usize| {
+        let (position, channel) = (positions[n / width], n % width);
+        let angle = position as f64 * 10_000f64.powf(-((channel / 2 * 2) as f64) / width as f64);
+        if channel % 2 == 0 { angle.sin() } else { angle.cos() }
+    };
+    let values: Vec<f64> = (0..positions.len() * width).map(value).collect();
+    Ok(Tensor::new(values, &[positions.len(), width])?.cast(dtype)?)
 }
 
 /// The row of a pair of ids: multiplication by odd constants and a final mix (splitmix64).

@@ -1,11 +1,13 @@
 //! Encoders: from token ids to hidden states.
 
 mod abilities;
+mod attention;
 mod config;
 mod embedding;
 pub mod huggingface;
 mod model;
 mod parts;
+mod positions;
 mod prepare;
 mod presets;
 mod pretraining;
@@ -13,13 +15,15 @@ mod validate;
 mod weight_init;
 mod wiring;
 
+pub use attention::{AttentionConfig, LocalAttention, ResidualScores, TalkingHeads};
 pub use config::{EmbeddingConfig, EncoderConfig};
 pub use model::{Encoder, EncoderInput};
 pub use parts::{Activation, DropoutMask, FeedForward, GatedWeights, Mixer, Position, RotaryLayout, Sharing};
 pub use prepare::Precision;
 pub use presets::{
-    albert, albert_unshared, bert, dgcnn, electra, fnet, gau_alpha, gmlp, gru, lstm, mlp_mixer, preset,
-    preset_names, preset_with, roberta, roformer, roformer_small,
+    albert, albert_unshared, bert, deberta_v2, dgcnn, electra, fnet, gau_alpha, gmlp, gpt2, gru, lstm,
+    mlp_mixer, modernbert, mt5, nezha, preset, preset_names, preset_with, realformer, roberta, roformer,
+    roformer_sim, roformer_small, roformer_v2, simbert, t5,
 };
 pub use pretraining::{MaskedLanguageHead, Pooler};
 pub(crate) use weight_init::Role;

@@ -3,14 +3,14 @@
 //! Numerics:    a text's result does not depend on the other texts of the batch
 
 use bert4rs_tensor::op::attention::Mask;
-use bert4rs_tensor::{DType, Packed, Parameter, Tensor};
+use bert4rs_tensor::{Packed, Parameter, Tensor};
 
 use super::config::EncoderConfig;
 use super::embedding::TokenEmbedding;
-use super::parts::{Position, Sharing};
+use super::parts::Sharing;
+use super::positions::Positions;
 use super::wiring::Wiring;
-use crate::block::position::{Rotary, inverse_frequencies};
-use crate::block::{self, Layer, Surroundings, forward_recomputed};
+use crate::block::{self, Layer, forward_recomputed};
 use crate::{Builder, Ctx, Result};
 
 /// What an encoder reads.
@@ -28,11 +28,10 @@ pub struct EncoderInput<'a> {
 pub struct Encoder {
     config: EncoderConfig,
     pub(super) embedding: TokenEmbedding,
-    rotary: Option<Rotary>,
+    positions: Positions,
     /// One for every group of layers that share.
     pub(super) layers: Vec<Layer>,
     final_norm: Option<block::Norm>,
-    dtype: DType,
 }
 
 impl Encoder {
@@ -40,13 +39,7 @@ impl Encoder {
     pub fn new(builder: &mut Builder, config: &EncoderConfig) -> Result<Self> {
         config.validate()?;
         let embedding = TokenEmbedding::new(builder, config)?;
-        let rotary = match (&config.position, config.rotary_size()) {
-            (Position::Rotary { theta, layout, scaling, log_n, .. }, Some(size)) => {
-                let frequencies = inverse_frequencies(size, *theta, scaling, 0)?;
-                Some(Rotary::new(frequencies, (*layout).into(), *log_n))
-            }
-            (Position::Rotary { .. } | Position::None | Position::Learned { .. }, _) => None,
-        };
+        let positions = Positions::new(builder, config)?;
         // Shared layers have names of their own, so that a file says which kind it holds.
         let kind = if config.sharing == Sharing::None { "layer" } else { "group" };
         let mut layers = Vec::with_capacity(config.groups());
@@ -63,7 +56,7 @@ impl Encoder {
         } else {
             None
         };
-        Ok(Self { config: config.clone(), embedding, rotary, layers, final_norm, dtype: builder.dtype() })
+        Ok(Self { config: config.clone(), embedding, positions, layers, final_norm })
     }
 
     /// As [`Encoder::new`], but weights start at 0: for values that are read next, which saves the
@@ -95,13 +88,13 @@ impl Encoder {
     ) -> Result<Tensor> {
         self.config.check_mask(mask)?;
         self.embedding.check(&input, self.config.limits())?;
-        let rotation = self.rotary.as_ref().map(|r| r.of(input.batch, self.dtype)).transpose()?;
-        let around = Surroundings { batch: input.batch, mask, rotation };
+        let around = self.positions.around(ctx, input.batch, mask)?;
         let mut x = self.embedding.forward(ctx, &input)?; // [T, D]
         seen(&x);
         for index in 0..self.config.layers {
             let layer = &self.layers[self.config.group(index)];
-            x = if ctx.recomputes() {
+            // What is carried from layer to layer has to be kept anyway.
+            x = if ctx.recomputes() && !self.config.carries_scores() {
                 forward_recomputed(layer, ctx, &x, &around)?
             } else {
                 layer.forward(ctx, &x, &around)?
@@ -124,8 +117,7 @@ impl Encoder {
     pub fn profile(&self, ctx: &mut Ctx, input: EncoderInput, mask: &Mask) -> Result<()> {
         self.config.check_mask(mask)?;
         self.embedding.check(&input, self.config.limits())?;
-        let rotation = self.rotary.as_ref().map(|r| r.of(input.batch, self.dtype)).transpose()?;
-        let around = Surroundings { batch: input.batch, mask, rotation };
+        let around = self.positions.around(ctx, input.batch, mask)?;
         let (mut x, mut spread) = (self.embedding.forward(ctx, &input)?, 1.0);
         for index in 0..self.config.layers {
             x = self.layers[self.config.group(index)].profile(ctx, &x, &around, &mut spread)?;

@@ -3,6 +3,7 @@
 use bert4rs_tensor::op;
 use serde::{Deserialize, Serialize};
 
+use super::attention::AttentionConfig;
 use crate::block::position::Scaling;
 
 /// How the model knows the order of tokens.
@@ -37,6 +38,32 @@ pub enum Position {
         #[serde(default)]
         log_n: Option<usize>,
     },
+    /// Sines and cosines of the position, added to the embedding (the first Transformer); any length.
+    Sinusoidal,
+    /// Fixed vectors of the distance, added to keys and values (NEZHA); any length.
+    RelativeKeys {
+        /// Distances beyond count as this one.
+        max_distance: usize,
+    },
+    /// A learned bias of scores for each head and bucket of distances (T5); any length.
+    Buckets {
+        /// Number of buckets.
+        buckets: usize,
+        /// Distances from this one on share the last bucket.
+        max_distance: usize,
+        /// Whether keys before and behind have buckets of their own; decoders have not.
+        #[serde(default = "yes")]
+        both_ways: bool,
+    },
+    /// Scores from a table of distances beside those of contents (DeBERTa); any length.
+    Disentangled {
+        /// Buckets in each direction.
+        buckets: usize,
+        /// The length for which buckets were made.
+        max_positions: usize,
+    },
+    /// Scores that fall with the distance, faster in some heads (ALiBi); any length.
+    Alibi,
 }
 
 impl Position {
@@ -49,6 +76,14 @@ impl Position {
             scaling: Scaling::None,
             log_n: None,
         }
+    }
+}
+
+impl Position {
+    /// Rotary positions whose pairs are the halves of a head (ModernBERT).
+    pub fn rotary_half(theta: f64) -> Self {
+        let (layout, scaling) = (RotaryLayout::Half, Scaling::None);
+        Position::Rotary { theta, layout, size: None, scaling, log_n: None }
     }
 }
 
@@ -81,16 +116,7 @@ impl From<RotaryLayout> for op::rotary::Layout {
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Mixer {
     /// Scaled dot-product attention of several heads.
-    Attention {
-        /// Heads.
-        heads: usize,
-        /// Width of a head; without it `hidden_size / heads`.
-        #[serde(default)]
-        key_size: Option<usize>,
-        /// Dropout of probabilities.
-        #[serde(default)]
-        dropout: f64,
-    },
+    Attention(AttentionConfig),
     /// Long short-term memory; each direction makes its share of `hidden_size`.
     Lstm {
         /// Read backwards too, and join both halves.

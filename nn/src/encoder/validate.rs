@@ -1,5 +1,6 @@
 //! Combinations that no encoder can be built from, told when the config is read.
 
+use super::attention::{AttentionConfig, ResidualScores};
 use super::config::EncoderConfig;
 use super::parts::{FeedForward, GatedWeights, Mixer, Position, Sharing};
 use super::weight_init::WeightInit;
@@ -133,7 +134,7 @@ impl EncoderConfig {
                 wrong("sharing", "layers of different dilations share nothing; use sharing = \"none\"")
             }
             Mixer::DilatedGatedConvolution { .. }
-            | Mixer::Attention { .. }
+            | Mixer::Attention(_)
             | Mixer::Lstm { .. }
             | Mixer::Gru { .. }
             | Mixer::GatedAttention { .. }
@@ -151,18 +152,7 @@ impl EncoderConfig {
     fn validate_mixer(&self) -> Result<()> {
         let size = self.hidden_size;
         match &self.mixer {
-            Mixer::Attention { heads, key_size, dropout } => {
-                positive("mixer.attention.heads", *heads)?;
-                rate("mixer.attention.dropout", *dropout)?;
-                match key_size {
-                    Some(key_size) => positive("mixer.attention.key_size", *key_size),
-                    None if size.is_multiple_of(*heads) => Ok(()),
-                    None => wrong(
-                        "mixer.attention.heads",
-                        format!("{heads} heads do not divide hidden_size {size}; change one or set key_size"),
-                    ),
-                }
-            }
+            Mixer::Attention(attention) => self.validate_attention(attention),
             Mixer::Lstm { bidirectional } | Mixer::Gru { bidirectional }
                 if *bidirectional && size % 2 == 1 =>
             {
@@ -222,9 +212,63 @@ impl EncoderConfig {
         }
     }
 
+    fn validate_attention(&self, attention: &AttentionConfig) -> Result<()> {
+        let (heads, size) = (attention.heads, self.hidden_size);
+        positive("mixer.attention.heads", heads)?;
+        rate("mixer.attention.dropout", attention.dropout)?;
+        attention.scale.validate()?;
+        positive("mixer.attention.key_size", attention.key_size.unwrap_or(1))?;
+        positive("mixer.attention.head_size", attention.head_size.unwrap_or(1))?;
+        if attention.head_size.is_none() && !size.is_multiple_of(heads) {
+            return wrong(
+                "mixer.attention.heads",
+                format!("{heads} heads do not divide hidden_size {size}; change one or set head_size"),
+            );
+        }
+        let [keys, values] = attention.sizes(size);
+        if matches!(self.position, Position::RelativeKeys { .. }) && keys != values {
+            let message =
+                format!("relative keys are added to values too, but key_size {keys} is not {values}");
+            return wrong("mixer.attention.key_size", message);
+        }
+        if attention.residual_scores != ResidualScores::Off && attention.local.is_some() {
+            return wrong("mixer.attention.local", "scores of windows cannot be added up; drop one of both");
+        }
+        Ok(())
+    }
+
     fn validate_position(&self) -> Result<()> {
+        let needs_attention = |name: &str| match self.attention() {
+            Some(_) => Ok(()),
+            None => wrong(
+                "position",
+                format!("{name} changes the scores of attention, which this mixer has none of; use \"none\""),
+            ),
+        };
         match &self.position {
-            Position::None => Ok(()),
+            Position::None | Position::Sinusoidal => Ok(()),
+            Position::Alibi => needs_attention("alibi"),
+            Position::RelativeKeys { max_distance } => {
+                positive("position.relative_keys.max_distance", *max_distance)?;
+                needs_attention("relative_keys")
+            }
+            Position::Buckets { buckets, max_distance, both_ways } => {
+                let exact = if *both_ways { buckets / 4 } else { buckets / 2 };
+                if exact == 0 || *max_distance <= exact {
+                    let message =
+                        format!("{buckets} buckets up to distance {max_distance}; T5 has 32 up to 128");
+                    return wrong("position.buckets", message);
+                }
+                needs_attention("buckets")
+            }
+            Position::Disentangled { buckets, max_positions } => {
+                if *buckets < 2 || *max_positions <= buckets / 2 + 1 {
+                    let message =
+                        format!("{buckets} buckets for {max_positions} positions; DeBERTa has 256 for 512");
+                    return wrong("position.disentangled", message);
+                }
+                needs_attention("disentangled")
+            }
             Position::Learned { max_positions, first } if first < max_positions => Ok(()),
             Position::Learned { max_positions, first } => wrong(
                 "position.learned.max_positions",

@@ -8,6 +8,7 @@ use bert4rs_tensor::{DType, Params, Tensor};
 
 use super::layout::{self, Layout};
 use super::names::{nearest, ours, under};
+use super::piece::Piece;
 use super::source::{SINGLE, Source, sources};
 use crate::{Error, Result};
 
@@ -18,8 +19,16 @@ const LISTED: usize = 6;
 pub struct Checkpoint {
     folder: PathBuf,
     files: Vec<Source>,
-    /// Our name -> (file, name in it).
-    tensors: BTreeMap<String, (usize, String)>,
+    /// By our name.
+    tensors: BTreeMap<String, Place>,
+}
+
+/// Where a tensor is.
+#[derive(Clone)]
+struct Place {
+    file: usize,
+    raw: String,
+    piece: Piece,
 }
 
 /// Tensors that may differ between a file and a model, each by name or by a leading part of it
@@ -35,8 +44,15 @@ pub struct Allow {
 impl Default for Allow {
     /// The heads of pre-training may be left over.
     fn default() -> Self {
-        let heads =
-            ["cls", "pooler", "discriminator_predictions", "generator_predictions", "generator_lm_head"];
+        let heads = [
+            "cls",
+            "pooler",
+            "discriminator_predictions",
+            "generator_predictions",
+            "generator_lm_head",
+            "decoder", // T5's other half
+            "lm_head",
+        ];
         Self { missing: Vec::new(), unexpected: heads.map(String::from).to_vec() }
     }
 }
@@ -57,14 +73,16 @@ impl Checkpoint {
     /// [`sources`](super::sources).
     pub fn open(folder: &Path) -> Result<Self> {
         let files = sources(folder)?;
-        let mut tensors: BTreeMap<String, (usize, String)> = BTreeMap::new();
+        let mut tensors: BTreeMap<String, Place> = BTreeMap::new();
         for (i, file) in files.iter().enumerate() {
             for raw in file.names() {
-                let Some(name) = ours(&raw) else { continue };
-                if let Some((_, first)) = tensors.get(&name) {
-                    return wrong(file.path(), format!("{first} and {raw} are the same tensor; remove one"));
+                for (name, piece) in ours(&raw) {
+                    if let Some(Place { raw: first, .. }) = tensors.get(&name) {
+                        let message = format!("{first} and {raw} are the same tensor; remove one");
+                        return wrong(file.path(), message);
+                    }
+                    tensors.insert(name, Place { file: i, raw: raw.clone(), piece });
                 }
-                tensors.insert(name, (i, raw));
             }
         }
         // Newer exports keep the bias of the vocabulary beside the tied decoder only.
@@ -78,6 +96,8 @@ impl Checkpoint {
         for (copy, original) in [
             ("cls.predictions.decoder.weight", "embeddings.word_embeddings.weight"),
             ("cls.predictions.decoder.bias", "cls.predictions.bias"),
+            ("lm_head.weight", "embeddings.word_embeddings.weight"),
+            ("decoder.weight", "embeddings.word_embeddings.weight"),
         ] {
             if checkpoint.is_copy(copy, original)? {
                 checkpoint.tensors.remove(copy);
@@ -90,14 +110,14 @@ impl Checkpoint {
         let (Some(copy), Some(original)) = (self.tensors.get(copy), self.tensors.get(original)) else {
             return Ok(false);
         };
-        let stored = |(file, raw): &(usize, String)| self.files[*file].stored(raw);
+        let stored = |place: &Place| self.files[place.file].stored(&place.raw);
         Ok(stored(copy)? == stored(original)?)
     }
 
     /// A tensor by our name.
     pub fn tensor(&self, name: &str, dtype: DType) -> Result<Tensor> {
         match self.tensors.get(name) {
-            Some((file, raw)) => self.files[*file].tensor(raw, dtype),
+            Some(place) => self.read(place, dtype),
             None => wrong(&self.folder, format!("has no tensor {name}")),
         }
     }
@@ -109,7 +129,15 @@ impl Checkpoint {
 
     /// The shape of a tensor, by our name.
     pub fn shape(&self, name: &str) -> Option<Vec<usize>> {
-        self.tensors.get(name).and_then(|(file, raw)| self.files[*file].shape(raw))
+        let place = self.tensors.get(name)?;
+        place.piece.shape(self.files[place.file].shape(&place.raw)?)
+    }
+
+    fn read(&self, Place { file, raw, piece }: &Place, dtype: DType) -> Result<Tensor> {
+        match piece {
+            Piece::Whole => self.files[*file].tensor(raw, dtype),
+            Piece::Rows { .. } => Ok(piece.of(self.files[*file].stored(raw)?)?.to_tensor(dtype)?),
+        }
     }
 
     /// Gives every parameter its tensor, converted to the parameter's type. Names and shapes are
@@ -119,8 +147,8 @@ impl Checkpoint {
         let report = self.compare(params, allow)?;
         let sources = self.sources(params);
         for (parameter, source) in params.iter().zip(&sources) {
-            if let Some((file, raw)) = self.tensors.get(source) {
-                parameter.set(&self.files[*file].tensor(raw, parameter.value().dtype())?)?;
+            if let Some(place) = self.tensors.get(source) {
+                parameter.set(&self.read(place, parameter.value().dtype())?)?;
             }
         }
         Ok(report)

@@ -4,6 +4,7 @@ mod checkpoint;
 mod config_file;
 mod layout;
 mod names;
+mod piece;
 mod source;
 mod tensorflow;
 

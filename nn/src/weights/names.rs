@@ -1,14 +1,27 @@
 //! Names of tensors in weight files, and how they map to ours.
 
 use super::layout;
+use super::piece::{self, Piece};
 
 /// Model prefixes that files of models with heads put before the encoder's names.
-const PREFIXES: [&str; 6] = ["bert.", "roformer.", "roberta.", "electra.", "albert.", "gau_alpha."];
+const PREFIXES: [&str; 10] = [
+    "bert.",
+    "roformer.",
+    "roberta.",
+    "electra.",
+    "albert.",
+    "gau_alpha.",
+    "nezha.",
+    "deberta.",
+    "model.",
+    "transformer.",
+];
 
-/// Our name for a tensor of a file; none for buffers that are computed, not learned.
-pub(crate) fn ours(name: &str) -> Option<String> {
+/// Our names for a tensor of a file, each with its part; none for buffers that are computed, not
+/// learned.
+pub(super) fn ours(name: &str) -> Vec<(String, Piece)> {
     if is_buffer(name) {
-        return None;
+        return Vec::new();
     }
     let bare = PREFIXES.iter().find_map(|prefix| name.strip_prefix(prefix)).unwrap_or(name);
     // Files converted from the first TensorFlow release.
@@ -17,12 +30,15 @@ pub(crate) fn ours(name: &str) -> Option<String> {
         (_, Some(start)) => format!("{start}LayerNorm.bias"),
         (None, None) => bare.to_string(),
     };
-    Some(layout::ours(&bare))
+    piece::ours(&bare).unwrap_or_else(|| vec![(layout::ours(&bare), Piece::Whole)])
 }
 
 /// Whether a tensor is computed, not learned, so that no file needs it.
 pub fn is_buffer(name: &str) -> bool {
-    name.ends_with("position_ids") || name.ends_with("embed_positions.weight")
+    const ENDS: [&str; 4] = ["position_ids", "embed_positions.weight", ".attn.bias", ".attn.masked_bias"];
+    // Copies of T5's shared table.
+    const COPIES: [&str; 2] = ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"];
+    ENDS.iter().any(|end| name.ends_with(end)) || COPIES.contains(&name)
 }
 
 /// Whether `name` is `pattern` or lies under it.
@@ -45,11 +61,13 @@ mod tests {
 
     #[test]
     fn prefixes_old_names_and_buffers_are_translated() {
-        assert_eq!(ours("bert.embeddings.LayerNorm.gamma").unwrap(), "embeddings.LayerNorm.weight");
-        assert_eq!(ours("embeddings.LayerNorm.beta").unwrap(), "embeddings.LayerNorm.bias");
-        assert_eq!(ours("cls.predictions.bias").unwrap(), "cls.predictions.bias");
-        assert_eq!(ours("bert.embeddings.position_ids"), None);
-        assert_eq!(ours("roformer.encoder.embed_positions.weight"), None);
+        let one = |name: &str| ours(name).pop().map(|(name, _)| name);
+        assert_eq!(one("bert.embeddings.LayerNorm.gamma").unwrap(), "embeddings.LayerNorm.weight");
+        assert_eq!(one("embeddings.LayerNorm.beta").unwrap(), "embeddings.LayerNorm.bias");
+        assert_eq!(one("cls.predictions.bias").unwrap(), "cls.predictions.bias");
+        assert_eq!(one("bert.embeddings.position_ids"), None);
+        assert_eq!(one("roformer.encoder.embed_positions.weight"), None);
+        assert_eq!(one("transformer.h.0.attn.masked_bias"), None);
     }
 
     #[test]

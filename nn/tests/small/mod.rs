@@ -1,9 +1,11 @@
 //! Presets made small, and how tests build and run them.
 #![allow(clippy::unwrap_used, dead_code)]
 
+use bert4rs_nn::block::attention::AttentionScale;
 use bert4rs_nn::encoder::{
-    Activation, Encoder, EncoderConfig, EncoderInput, FeedForward, GatedWeights, Mixer, Norm, Position,
-    ResidualScale, Sharing, WeightInit, Wiring, preset, preset_names,
+    Activation, AttentionConfig, Encoder, EncoderConfig, EncoderInput, FeedForward, GatedWeights,
+    LocalAttention, Mixer, Norm, Position, ResidualScale, ResidualScores, Sharing, TalkingHeads, WeightInit,
+    Wiring, preset, preset_names,
 };
 use bert4rs_nn::{Builder, Ctx};
 use bert4rs_tensor::op::attention::Mask;
@@ -31,8 +33,12 @@ pub fn tiny(name: &str) -> EncoderConfig {
         FeedForward::None => {}
         FeedForward::Dense { size, .. } | FeedForward::Gated { size, .. } => *size = 12,
     }
-    if let Position::Learned { max_positions, first } = &mut config.position {
-        *max_positions = 6 + *first;
+    match &mut config.position {
+        Position::Learned { max_positions, first } => *max_positions = 6 + *first,
+        Position::RelativeKeys { max_distance } => *max_distance = 2,
+        Position::Buckets { buckets, max_distance, .. } => (*buckets, *max_distance) = (8, 5),
+        Position::Disentangled { buckets, max_positions } => (*buckets, *max_positions) = (3, 6),
+        Position::None | Position::Sinusoidal | Position::Rotary { .. } | Position::Alibi => {}
     }
     config.embedding.size = config.embedding.size.map(|_| 6);
     config
@@ -40,7 +46,7 @@ pub fn tiny(name: &str) -> EncoderConfig {
 
 fn shrink(mixer: &mut Mixer) {
     match mixer {
-        Mixer::Attention { heads, dropout, .. } => (*heads, *dropout) = (2, 0.0),
+        Mixer::Attention(attention) => (attention.heads, attention.dropout) = (2, 0.0),
         Mixer::GatedAttention { size, key_size, dropout, .. } => (*size, *key_size, *dropout) = (10, 4, 0.0),
         Mixer::SpatialGate { size, max_length, .. } => (*size, *max_length) = (12, LONGEST),
         Mixer::MlpMixer { size, max_length } | Mixer::FeedForwardOnly { size, max_length } => {
@@ -62,7 +68,8 @@ pub fn configs() -> Vec<(String, EncoderConfig)> {
     let mut all: Vec<_> = preset_names().map(|name| (name.to_string(), tiny(name))).collect();
     let mut pre_norm = EncoderConfig { wiring: Wiring::PreNorm, bias: false, ..tiny("roformer") };
     pre_norm.norm = Norm::Rms { eps: 1e-6, gain: true };
-    pre_norm.mixer = Mixer::Attention { heads: 2, key_size: Some(6), dropout: 0.0 };
+    pre_norm.mixer =
+        Mixer::Attention(AttentionConfig { key_size: Some(6), ..AttentionConfig::plain(2, 0.0) });
     if let Position::Rotary { size, log_n, .. } = &mut pre_norm.position {
         (*size, *log_n) = (Some(4), Some(2));
     }
@@ -103,6 +110,21 @@ pub fn configs() -> Vec<(String, EncoderConfig)> {
     ] {
         let wiring = Wiring::PreNorm;
         add(name, EncoderConfig { norm, residual_scale, wiring, ..tiny("bert") });
+    }
+    let attention = |change: fn(&mut AttentionConfig)| {
+        let mut attention = AttentionConfig::plain(2, 0.0);
+        change(&mut attention);
+        EncoderConfig { mixer: Mixer::Attention(attention), ..tiny("roformer") }
+    };
+    add("running_mean", attention(|a| a.residual_scores = ResidualScores::RunningMean));
+    add("talking_heads", attention(|a| a.talking_heads = TalkingHeads::Both));
+    add("larger_keys", attention(|a| a.key_size = Some(6)));
+    add("log_base", attention(|a| a.scale = AttentionScale::LogBase { train_length: 8, floor: 2 }));
+    add("kappa", attention(|a| a.scale = AttentionScale::Kappa { kappa: 1.3 }));
+    add("gradient_scale", attention(|a| a.scale = AttentionScale::GradientMaximising { keys: 64 }));
+    add("window", attention(|a| a.local = Some(LocalAttention { radius: 1, global_every: 2, theta: None })));
+    for (name, position) in [("sinusoidal", Position::Sinusoidal), ("alibi", Position::Alibi)] {
+        add(name, EncoderConfig { position, ..tiny("bert") });
     }
     let gated = FeedForward::Gated { size: 12, activation: Activation::GeluTanh };
     add("gated", EncoderConfig { feed_forward: gated, init: WeightInit::Ntk, ..tiny("bert") });

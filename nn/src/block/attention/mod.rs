@@ -1,8 +1,11 @@
-//! Self-attention over a packed batch, with rotary positions where the encoder has them.
-//! Definition:  softmax(Q K^T / sqrt(K)) V W_o, Q, K, V = x W_q, x W_k, x W_v
-//! Shapes:      x [T, D] -> [T, D]; heads side by side in [T, H K]
+//! Self-attention over a packed batch, and the family that an [`AttentionConfig`] describes.
+//! Definition:  softmax(s Q K^T + ..) V W_o, Q, K, V = x W_q, x W_k, x W_v
+//! Shapes:      x [T, D] -> [T, D]; queries and keys [T, H K], values [T, H V]
+//! Cost:        one fused operation where scores only get a factor, a mask, a window or a bias by
+//!              distance; otherwise step by step, with all scores of a text at hand
 //! Reference:   Vaswani et al., Attention is all you need, 2017.
 
+mod dense;
 mod distance;
 mod gradient_scale;
 mod pairs;
@@ -11,34 +14,44 @@ mod scale;
 mod scores;
 mod talking_heads;
 
-use bert4rs_tensor::Tensor;
 use bert4rs_tensor::op::attention::{Attention, attention, joint_attention};
 use bert4rs_tensor::op::feed_forward::Layer;
 use bert4rs_tensor::op::joint_linear::joint_linear;
 use bert4rs_tensor::op::prepared::WeightPrecision;
+use bert4rs_tensor::{Parameter, Tensor};
 
+pub use dense::Carried;
 pub use distance::{DistanceBuckets, alibi_bias, alibi_slopes, t5_bucket};
 pub use gradient_scale::{
     empirical_scale, log_mean_exponential, optimal_scale_cosine, optimal_scale_normal, softmax_gradient_l1,
 };
 pub use pairs::{gather_pairs, spread_pairs};
-pub use relative::{RelativeKeys, deberta_bucket, disentangled_scores};
+pub use relative::{Relative, RelativeKeys, deberta_bucket, disentangled_scores};
 pub use scale::AttentionScale;
 pub use scores::{heads_of, rows_of, scaled_scores, visible, visible_counts, visible_softmax};
 pub use talking_heads::{identity_mixing, mix_heads};
 
 use super::Linear;
 use super::layer::Surroundings;
+use super::position::Rotation;
+use crate::encoder::{AttentionConfig, ResidualScores};
 use crate::{Builder, Ctx, Init, Result};
 
-/// The products of attention.
+/// The products of attention, and what changes its scores.
 #[derive(Clone)]
 pub struct SelfAttention {
     inputs: Inputs,
     output: Linear,
     heads: usize,
     key_size: usize,
+    value_size: usize,
     dropout: f64,
+    scale: AttentionScale,
+    residual_scores: ResidualScores,
+    before: Option<Parameter>,
+    after: Option<Parameter>,
+    /// Largest distance of a key, in a local layer.
+    window: Option<usize>,
 }
 
 /// The layers that make queries, keys and values.
@@ -51,22 +64,42 @@ enum Inputs {
 }
 
 impl SelfAttention {
-    /// Named as in BERT's files: `self.query`, `self.key`, `self.value`, `output.dense`.
+    /// Named as in BERT's files: `self.query`, `self.key`, `self.value`, `output.dense`; talking heads
+    /// besides as `self.mix_before` and `self.mix_after`. `inits` in this order.
     pub fn new(
         builder: &mut Builder,
         width: usize,
-        heads: usize,
-        key_size: usize,
-        dropout: f64,
+        config: &AttentionConfig,
+        layer: usize,
         bias: bool,
-        [query, key, value, output]: [Init; 4],
+        inits: [Init; 4],
     ) -> Result<Self> {
-        let inner = heads * key_size;
-        let mut input =
-            |name: &str, init| Linear::new(&mut builder.at(format!("self.{name}")), width, inner, bias, init);
-        let inputs = Inputs::Apart([input("query", query)?, input("key", key)?, input("value", value)?]);
-        let output = Linear::new(&mut builder.at("output.dense"), inner, width, bias, output)?;
-        Ok(Self { inputs, output, heads, key_size, dropout })
+        let (heads, [key_size, value_size]) = (config.heads, config.sizes(width));
+        let mut input = |name: &str, size: usize, init| {
+            Linear::new(&mut builder.at(format!("self.{name}")), width, heads * size, bias, init)
+        };
+        let inputs = Inputs::Apart([
+            input("query", key_size, inits[0])?,
+            input("key", key_size, inits[1])?,
+            input("value", value_size, inits[2])?,
+        ]);
+        let output = Linear::new(&mut builder.at("output.dense"), heads * value_size, width, bias, inits[3])?;
+        let mut mixing = |name: &str, wanted: bool| {
+            wanted.then(|| identity_mixing(&mut builder.at("self"), name, heads)).transpose()
+        };
+        Ok(Self {
+            inputs,
+            output,
+            heads,
+            key_size,
+            value_size,
+            dropout: config.dropout,
+            scale: config.scale,
+            residual_scores: config.residual_scores,
+            before: mixing("mix_before", config.talking_heads.before())?,
+            after: mixing("mix_after", config.talking_heads.after())?,
+            window: config.window(layer),
+        })
     }
 
     /// Arranges the weights for inference; see [`Linear::prepare`].
@@ -87,29 +120,37 @@ impl SelfAttention {
         around: &Surroundings,
         residual: Option<&Tensor>,
     ) -> Result<Tensor> {
-        let joint = self.inputs(ctx, x)?; // [T, 3 H K]
-        let how = Attention {
-            dropout: ctx.seed(self.dropout).map(|seed| (self.dropout, seed)),
-            ..Attention::new(self.heads, 1.0 / (self.key_size as f64).sqrt(), around.mask.clone())
+        let joint = self.inputs(ctx, x)?; // [T, 2 H K + H V]
+        let rotation = match self.window {
+            Some(_) => around.local_rotation.as_ref().or(around.rotation.as_ref()),
+            None => around.rotation.as_ref(),
         };
-        let turned = match &around.rotation {
-            None => Some(joint.clone()),
-            Some(rotation) => rotation.turn_joint(&joint, self.heads)?,
-        };
-        let gathered = match (turned, &around.rotation) {
-            (Some(joint), _) => joint_attention(&joint, self.key_size, around.batch, &how)?,
-            (None, rotation) => {
-                let inner = self.heads * self.key_size;
-                let part = |i: usize| joint.narrow(1, i * inner, inner);
-                let (mut q, mut k, v) = (part(0)?, part(1)?, part(2)?);
-                if let Some(rotation) = rotation {
-                    q = rotation.turn_queries(&q, self.heads)?;
-                    k = rotation.turn(&k, self.heads)?;
-                }
-                attention(&q, &k, &v, around.batch, &how)?
+        let gathered = match self.turned(&joint, around, rotation)? {
+            Turned::Joint(joint) => {
+                joint_attention(&joint, self.key_size, around.batch, &self.how(ctx, around)?)?
             }
-        }; // [T, H K]
+            Turned::Apart([q, k, v]) if self.needs_scores(around) => self.dense(ctx, [&q, &k, &v], around)?,
+            Turned::Apart([q, k, v]) => attention(&q, &k, &v, around.batch, &self.how(ctx, around)?)?,
+        }; // [T, H V]
         self.output.forward_with(ctx, &gathered, None, residual)
+    }
+
+    /// Whether something happens to scores that the fused operation does not know.
+    fn needs_scores(&self, around: &Surroundings) -> bool {
+        self.residual_scores != ResidualScores::Off
+            || self.before.is_some()
+            || self.after.is_some()
+            || around.relative.is_some()
+    }
+
+    fn how(&self, ctx: &mut Ctx, around: &Surroundings) -> Result<Attention> {
+        let scale = self.scale.constant(self.key_size)?;
+        Ok(Attention {
+            window: self.window,
+            bias: around.bias.clone(),
+            dropout: ctx.seed(self.dropout).map(|seed| (self.dropout, seed)),
+            ..Attention::new(self.heads, scale, around.mask.clone())
+        })
     }
 
     /// Queries, keys and values side by side.
@@ -124,4 +165,43 @@ impl SelfAttention {
             }
         }
     }
+
+    /// Queries and keys turned by their positions, queries sharpened by the number of their keys; apart
+    /// where the next step needs them so.
+    fn turned(&self, joint: &Tensor, around: &Surroundings, rotation: Option<&Rotation>) -> Result<Turned> {
+        let counts = || visible_counts(around.mask, self.window, around.batch);
+        let factors =
+            if self.scale.depends_on_keys() { self.scale.factors(self.key_size, &counts()) } else { None };
+        if factors.is_none() && !self.needs_scores(around) {
+            match rotation {
+                None => return Ok(Turned::Joint(joint.clone())),
+                Some(rotation) if self.key_size == self.value_size => {
+                    if let Some(turned) = rotation.turn_joint(joint, self.heads)? {
+                        return Ok(Turned::Joint(turned));
+                    }
+                }
+                Some(_) => {}
+            }
+        }
+        let [mut q, mut k, v] = self.split(joint)?;
+        if let Some(rotation) = rotation {
+            q = rotation.turn_queries(&q, self.heads)?;
+            k = rotation.turn(&k, self.heads)?;
+        }
+        if let Some(factors) = factors {
+            q = q.mul(&Tensor::new(factors, &[q.shape()[0], 1])?.cast(q.dtype())?)?;
+        }
+        Ok(Turned::Apart([q, k, v]))
+    }
+
+    /// Queries, keys and values apart.
+    fn split(&self, joint: &Tensor) -> Result<[Tensor; 3]> {
+        let (keys, values) = (self.heads * self.key_size, self.heads * self.value_size);
+        Ok([joint.narrow(1, 0, keys)?, joint.narrow(1, keys, keys)?, joint.narrow(1, 2 * keys, values)?])
+    }
+}
+
+enum Turned {
+    Joint(Tensor),
+    Apart([Tensor; 3]),
 }

@@ -47,6 +47,35 @@ impl RelativeKeys {
     }
 }
 
+/// What an encoder gives all its layers about distances.
+#[derive(Clone)]
+pub enum Relative {
+    /// NEZHA.
+    Keys(RelativeKeys),
+    /// DeBERTa: the normalised table `[2 S, D]`, and what makes buckets.
+    Disentangled {
+        /// A row for each bucket.
+        table: Tensor,
+        /// Buckets in each direction.
+        buckets: usize,
+        /// The length they were made for.
+        longest: usize,
+    },
+}
+
+impl Relative {
+    /// The row of the distance `i - j`, in a table.
+    pub(super) fn bucket(&self, distance: isize) -> usize {
+        match self {
+            Relative::Keys(keys) => {
+                let reach = keys.reach as isize;
+                ((-distance).clamp(-reach, reach) + reach) as usize
+            }
+            Relative::Disentangled { buckets, longest, .. } => deberta_bucket(distance, *buckets, *longest),
+        }
+    }
+}
+
 /// DeBERTa's bucket of the distance `i - j`: itself up to half of `buckets`, then ever wider ones, up to
 /// `longest` positions; shifted to `0..2 buckets`.
 pub fn deberta_bucket(distance: isize, buckets: usize, longest: usize) -> usize {

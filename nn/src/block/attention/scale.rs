@@ -52,6 +52,14 @@ fn one() -> usize {
 }
 
 impl AttentionScale {
+    /// Whether queries with more keys get another factor.
+    pub fn depends_on_keys(self) -> bool {
+        match self {
+            Self::Standard | Self::None | Self::GradientMaximising { .. } => false,
+            Self::LogBase { .. } | Self::Kappa { .. } | Self::LogDagger { .. } => true,
+        }
+    }
+
     /// The factor that is the same for all tokens.
     pub fn constant(self, key_size: usize) -> Result<f64> {
         let standard = 1.0 / (key_size as f64).sqrt();

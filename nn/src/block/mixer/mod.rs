@@ -59,15 +59,14 @@ impl Mixer {
         use encoder::Mixer as Kind;
         let (width, bias, init) = (config.hidden_size, config.bias, config.init_of(Role::Branch));
         Ok(match &config.mixer {
-            Kind::Attention { heads, key_size, dropout } => {
-                let key_size = key_size.unwrap_or(width / heads);
+            Kind::Attention(attention) => {
+                let key_size = attention.sizes(width)[0];
                 let roles = [Role::Query { key_size }, Role::Key, Role::Branch, Role::Branch];
                 Mixer::Attention(SelfAttention::new(
                     &mut builder.at("attention"),
                     width,
-                    *heads,
-                    key_size,
-                    *dropout,
+                    attention,
+                    index,
                     bias,
                     roles.map(|role| config.init_of(role)),
                 )?)

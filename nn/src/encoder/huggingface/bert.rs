@@ -1,16 +1,17 @@
-//! BERT and the models whose `config.json` has its keys: RoFormer, RoBERTa, ELECTRA, ALBERT.
+//! BERT and the models whose `config.json` has its keys: RoFormer, RoBERTa, ELECTRA, ALBERT, NEZHA.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::encoder::{
-    Activation, EmbeddingConfig, EncoderConfig, FeedForward, Mixer, Norm, Position, Sharing, WeightInit,
+    Activation, AttentionConfig, EmbeddingConfig, EncoderConfig, FeedForward, Mixer, Norm, Position, Sharing,
+    WeightInit,
 };
 
 type Read<T> = std::result::Result<T, String>;
 
 /// The model types read here.
-pub(super) const KINDS: [&str; 5] = ["bert", "roformer", "roberta", "electra", "albert"];
+pub(super) const KINDS: [&str; 6] = ["bert", "roformer", "roberta", "electra", "albert", "nezha"];
 
 /// The keys of `config.json` that we understand.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -36,6 +37,8 @@ pub(super) struct Foreign {
     embedding_size: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     num_hidden_groups: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max_relative_position: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     inner_group_num: Option<usize>,
     /// Read only, as the rest: what we do not have, and what transformers ignores.
@@ -72,6 +75,7 @@ fn defaults(kind: &str) -> Value {
         "electra" => json!({
             "embedding_size": 128, "hidden_size": 256, "num_attention_heads": 4, "intermediate_size": 1024,
         }),
+        "nezha" => json!({ "vocab_size": 21_128, "max_relative_position": 64 }),
         "albert" => json!({
             "vocab_size": 30_000, "embedding_size": 128, "hidden_size": 4096, "num_attention_heads": 64,
             "intermediate_size": 16_384, "hidden_act": "gelu_new", "hidden_dropout_prob": 0,
@@ -111,6 +115,7 @@ fn ours(foreign: &Foreign) -> Read<EncoderConfig> {
     };
     let position = match kind {
         "roformer" => Position::rotary(),
+        "nezha" => Position::RelativeKeys { max_distance: foreign.max_relative_position.unwrap_or(64) },
         _ => Position::Learned {
             max_positions: foreign.max_position_embeddings,
             first: if kind == "roberta" { foreign.pad_token_id.unwrap_or(1) + 1 } else { 0 },
@@ -137,11 +142,10 @@ fn ours(foreign: &Foreign) -> Read<EncoderConfig> {
             ..EmbeddingConfig::default()
         },
         position,
-        mixer: Mixer::Attention {
-            heads: foreign.num_attention_heads,
-            key_size: None,
-            dropout: foreign.attention_probs_dropout_prob,
-        },
+        mixer: Mixer::Attention(AttentionConfig::plain(
+            foreign.num_attention_heads,
+            foreign.attention_probs_dropout_prob,
+        )),
         feed_forward: FeedForward::Dense {
             size: foreign.intermediate_size,
             activation: activation(&foreign.hidden_act)?,
@@ -152,7 +156,7 @@ fn ours(foreign: &Foreign) -> Read<EncoderConfig> {
 
 /// The config in foreign words, if they describe the same encoder.
 pub(super) fn theirs(config: &EncoderConfig) -> Option<Foreign> {
-    let Mixer::Attention { heads, dropout, .. } = config.mixer else { return None };
+    let &Mixer::Attention(AttentionConfig { heads, dropout, .. }) = &config.mixer else { return None };
     let FeedForward::Dense { size, activation } = config.feed_forward else { return None };
     let WeightInit::Normal { deviation } = config.init else { return None };
     let Norm::Layer { eps: layer_norm_eps, .. } = config.norm else { return None };
@@ -171,7 +175,13 @@ pub(super) fn theirs(config: &EncoderConfig) -> Option<Foreign> {
         Position::Learned { max_positions, first: 0 } => ("bert", "BertModel", max_positions, 0),
         Position::Learned { max_positions, first } => ("roberta", "RobertaModel", max_positions, first),
         Position::Rotary { .. } => ("roformer", "RoFormerModel", 1536, 0), // transformers' default table
-        Position::None => return None,
+        // transformers' default length, of which it makes no table.
+        Position::RelativeKeys { .. } => ("nezha", "NezhaModel", 512, 0),
+        Position::None
+        | Position::Sinusoidal
+        | Position::Buckets { .. }
+        | Position::Disentangled { .. }
+        | Position::Alibi => return None,
     };
     let says_size = matches!(kind, "albert" | "electra" | "roformer");
     let foreign = Foreign {
@@ -192,6 +202,16 @@ pub(super) fn theirs(config: &EncoderConfig) -> Option<Foreign> {
         pad_token_id: first.checked_sub(1),
         embedding_size: says_size.then(|| config.embedding_size()),
         num_hidden_groups: shared.then(|| config.groups()),
+        max_relative_position: match config.position {
+            Position::RelativeKeys { max_distance } => Some(max_distance),
+            Position::None
+            | Position::Learned { .. }
+            | Position::Rotary { .. }
+            | Position::Sinusoidal
+            | Position::Buckets { .. }
+            | Position::Disentangled { .. }
+            | Position::Alibi => None,
+        },
         inner_group_num: shared.then_some(1),
         position_embedding_type: None,
         rotary_value: None,
@@ -208,7 +228,7 @@ pub(super) fn theirs(config: &EncoderConfig) -> Option<Foreign> {
     (ours(&foreign).as_ref() == Ok(&said)).then_some(foreign)
 }
 
-fn activation(name: &str) -> Read<Activation> {
+pub(super) fn activation(name: &str) -> Read<Activation> {
     Ok(match name {
         "gelu" => Activation::Gelu,
         "gelu_new" | "gelu_pytorch_tanh" | "gelu_fast" => Activation::GeluTanh,

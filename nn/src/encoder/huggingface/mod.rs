@@ -4,12 +4,17 @@
 //! as `{"model_type": "bert4rs", "encoder": { our config }}`.
 
 mod bert;
+mod deberta;
 mod gau_alpha;
+mod gpt2;
+mod modernbert;
+mod t5;
 
 use std::path::Path;
 
 use bert4rs_tensor::io::safetensors::write_atomic;
 use bert4rs_tensor::{DType, Params, Rng};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::config::EncoderConfig;
@@ -18,7 +23,8 @@ use crate::weights::{self, Allow, Checkpoint, Layout, LoadReport};
 use crate::{Builder, Error, Result};
 
 const OWN: &str = "bert4rs";
-const SUPPORTED: &str = "bert, roformer, roberta, electra, albert, gau_alpha and bert4rs";
+const SUPPORTED: &str = "bert, roformer, roberta, electra, albert, nezha, gau_alpha, deberta-v2, modernbert, gpt2, \
+                         t5, mt5 and bert4rs";
 
 /// The encoder that the config of a folder describes: `config.json`, or what lies beside a TensorFlow
 /// checkpoint.
@@ -28,9 +34,11 @@ pub fn read_config(folder: &Path) -> Result<EncoderConfig> {
     let kind = value.get("model_type").and_then(Value::as_str).unwrap_or_default().to_string();
     let config = match kind.as_str() {
         kind if bert::KINDS.contains(&kind) => bert::read(kind, &value),
-        gau_alpha::KIND => serde_json::from_value(value)
-            .map_err(|e| e.to_string())
-            .and_then(|foreign: gau_alpha::Foreign| gau_alpha::ours(&foreign)),
+        gau_alpha::KIND => keys(value).and_then(|foreign| gau_alpha::ours(&foreign)),
+        deberta::KIND => keys(value).and_then(|foreign| deberta::ours(&foreign)),
+        modernbert::KIND => keys(value).and_then(|foreign| modernbert::ours(&foreign)),
+        gpt2::KIND => keys(value).and_then(|foreign| gpt2::ours(&foreign)),
+        kind if t5::KINDS.contains(&kind) => keys(value).and_then(|foreign| t5::ours(&foreign)),
         OWN => serde_json::from_value(value["encoder"].clone()).map_err(|e| format!("encoder: {e}")),
         "" => Err(format!("has no model_type; supported are {SUPPORTED}")),
         other => Err(format!("model_type {other} is not supported; supported are {SUPPORTED}")),
@@ -38,6 +46,10 @@ pub fn read_config(folder: &Path) -> Result<EncoderConfig> {
     let config: EncoderConfig = config.map_err(&fail)?;
     config.validate().map_err(|e| fail(e.to_string()))?;
     Ok(config)
+}
+
+fn keys<T: DeserializeOwned>(value: Value) -> std::result::Result<T, String> {
+    serde_json::from_value(value).map_err(|e| e.to_string())
 }
 
 /// Reads a folder: the config, the encoder, its parameters and what was done. Heads of pre-training
