@@ -20,11 +20,7 @@ pub use config::{EmbeddingConfig, EncoderConfig};
 pub use model::{Encoder, EncoderInput};
 pub use parts::{Activation, DropoutMask, FeedForward, GatedWeights, Mixer, Position, RotaryLayout, Sharing};
 pub use prepare::Precision;
-pub use presets::{
-    albert, albert_unshared, bert, deberta_v2, dgcnn, electra, fnet, gau_alpha, gmlp, gpt2, gru, lstm,
-    mlp_mixer, modernbert, mt5, nezha, preset, preset_names, preset_with, realformer, roberta, roformer,
-    roformer_sim, roformer_small, roformer_v2, simbert, t5,
-};
+pub use presets::*;
 pub use pretraining::{MaskedLanguageHead, Pooler};
 pub(crate) use weight_init::Role;
 pub use weight_init::WeightInit;

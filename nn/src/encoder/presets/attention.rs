@@ -5,7 +5,29 @@ use super::super::config::{EmbeddingConfig, EncoderConfig};
 use super::super::parts::{Activation, FeedForward, Mixer, Position, Sharing};
 use super::super::weight_init::WeightInit;
 use super::super::wiring::{Norm, Wiring};
+use super::Preset;
 use crate::block::attention::AttentionScale;
+
+/// By name.
+pub(super) const PRESETS: &[(&str, Preset)] = &[
+    ("bert", bert),
+    ("roberta", roberta),
+    ("electra", electra),
+    ("albert", albert),
+    ("albert_unshared", albert_unshared),
+    ("roformer", roformer),
+    ("roformer_small", roformer_small),
+    ("roformer_v2", roformer_v2),
+    ("simbert", simbert),
+    ("roformer_sim", roformer_sim),
+    ("nezha", nezha),
+    ("realformer", realformer),
+    ("deberta_v2", deberta_v2),
+    ("modernbert", modernbert),
+    ("gpt2", gpt2),
+    ("t5", t5),
+    ("mt5", mt5),
+];
 
 /// BERT base.
 pub fn bert() -> EncoderConfig {

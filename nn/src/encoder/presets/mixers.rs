@@ -4,7 +4,19 @@ use super::super::config::{EmbeddingConfig, EncoderConfig};
 use super::super::parts::{DropoutMask, FeedForward, Mixer, Position};
 use super::super::weight_init::WeightInit;
 use super::super::wiring::{Norm, Wiring};
+use super::Preset;
 use super::attention::bert;
+
+/// By name.
+pub(super) const PRESETS: &[(&str, Preset)] = &[
+    ("gau_alpha", gau_alpha),
+    ("fnet", fnet),
+    ("gmlp", gmlp),
+    ("mlp_mixer", mlp_mixer),
+    ("lstm", lstm),
+    ("gru", gru),
+    ("dgcnn", dgcnn),
+];
 
 /// GAU-alpha base: 24 gated attention units, no biases, norms without parameters.
 pub fn gau_alpha() -> EncoderConfig {

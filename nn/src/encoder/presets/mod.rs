@@ -8,49 +8,23 @@ use serde_json::Value;
 use super::config::EncoderConfig;
 use crate::{Error, Result};
 
-pub use attention::{
-    albert, albert_unshared, bert, deberta_v2, electra, gpt2, modernbert, mt5, nezha, realformer, roberta,
-    roformer, roformer_sim, roformer_small, roformer_v2, simbert, t5,
-};
-pub use mixers::{dgcnn, fnet, gau_alpha, gmlp, gru, lstm, mlp_mixer};
+pub use attention::*;
+pub use mixers::*;
 
 type Preset = fn() -> EncoderConfig;
 
-const PRESETS: [(&str, Preset); 24] = [
-    ("bert", bert),
-    ("roberta", roberta),
-    ("electra", electra),
-    ("albert", albert),
-    ("albert_unshared", albert_unshared),
-    ("roformer", roformer),
-    ("roformer_small", roformer_small),
-    ("roformer_v2", roformer_v2),
-    ("simbert", simbert),
-    ("roformer_sim", roformer_sim),
-    ("nezha", nezha),
-    ("realformer", realformer),
-    ("deberta_v2", deberta_v2),
-    ("modernbert", modernbert),
-    ("gpt2", gpt2),
-    ("t5", t5),
-    ("mt5", mt5),
-    ("gau_alpha", gau_alpha),
-    ("fnet", fnet),
-    ("gmlp", gmlp),
-    ("mlp_mixer", mlp_mixer),
-    ("lstm", lstm),
-    ("gru", gru),
-    ("dgcnn", dgcnn),
-];
+fn presets() -> impl Iterator<Item = &'static (&'static str, Preset)> {
+    attention::PRESETS.iter().chain(mixers::PRESETS)
+}
 
 /// The names of all presets.
 pub fn preset_names() -> impl Iterator<Item = &'static str> {
-    PRESETS.iter().map(|(name, _)| *name)
+    presets().map(|(name, _)| *name)
 }
 
 /// The preset of a name.
 pub fn preset(name: &str) -> Result<EncoderConfig> {
-    if let Some((_, make)) = PRESETS.iter().find(|(known, _)| *known == name) {
+    if let Some((_, make)) = presets().find(|(known, _)| *known == name) {
         return Ok(make());
     }
     let near = crate::weights::nearest(name, preset_names());
