@@ -11,6 +11,7 @@ use crate::block::attention::AttentionScale;
 /// By name.
 pub(super) const PRESETS: &[(&str, Preset)] = &[
     ("bert", bert),
+    ("bert_large", bert_large),
     ("roberta", roberta),
     ("electra", electra),
     ("albert", albert),
@@ -32,6 +33,17 @@ pub(super) const PRESETS: &[(&str, Preset)] = &[
 /// BERT base.
 pub fn bert() -> EncoderConfig {
     EncoderConfig::default()
+}
+
+/// BERT large.
+pub fn bert_large() -> EncoderConfig {
+    EncoderConfig {
+        hidden_size: 1024,
+        layers: 24,
+        mixer: Mixer::Attention(AttentionConfig::plain(16, 0.1)),
+        feed_forward: FeedForward::Dense { size: 4096, activation: Activation::Gelu },
+        ..bert()
+    }
 }
 
 /// RoBERTa base: one segment, and positions that count from the row after the padding's.
