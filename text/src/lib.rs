@@ -29,6 +29,6 @@ pub use error::{Error, Result};
 pub use format::{Entity, Example, Examples};
 pub use span::{CharIndex, TokenSpans};
 pub use special::SpecialTokens;
-pub use tokenizer::{Encoding, Rules, Tokenizer, Units};
+pub use tokenizer::{Dialect, Dictionary, Encoding, Rules, Tokenizer, Units};
 pub use vocab::Vocab;
 pub use window::{Overflow, Pieces, Windows};

@@ -6,7 +6,9 @@
 //! Truncation:  one token at a time from the longer text, ties from the first ("longest first")
 //! Vectors:     bert-wordpiece-tokenizer-and-checkpoints.json
 
+mod byte_piece;
 mod characters;
+mod dictionary;
 mod encoding;
 mod files;
 mod json;
@@ -16,10 +18,12 @@ mod template;
 mod word_piece;
 
 pub(crate) use characters::lower;
+pub use dictionary::Dictionary;
 pub use encoding::Encoding;
-pub use rules::{Rules, Units};
+pub use rules::{Dialect, Rules, Units};
 
 use crate::{Error, Result, SpecialTokens, TokenSpans, Vocab};
+use byte_piece::BytePiece;
 use characters::Characters;
 use pipeline::Pipeline;
 use rayon::prelude::*;
@@ -48,6 +52,8 @@ enum Engine {
     /// BERT's rules, and the same as a `tokenizer.json`.
     WordPiece(Box<WordPiece>, Value),
     Pipeline(Box<Pipeline>),
+    /// BytePiece, and its model file.
+    BytePiece(Box<BytePiece>, Value),
 }
 
 /// Tokens of a text without template: ids and spans.
@@ -58,8 +64,21 @@ struct Plain {
 }
 
 impl Tokenizer {
-    /// A tokenizer over a vocabulary.
+    /// A tokenizer over a vocabulary; `Units::Words` with the dictionary of jieba.
     pub fn from_vocab(vocab: Vocab, rules: Rules) -> Result<Self> {
+        let dictionary = match rules.units {
+            Units::Words => Some(Dictionary::jieba()?),
+            Units::WordPieces | Units::Characters => None,
+        };
+        Self::assembled(vocab, rules, dictionary)
+    }
+
+    /// A tokenizer over a vocabulary of words (`Units::Words`) that cuts with a dictionary of its own.
+    pub fn with_dictionary(vocab: Vocab, rules: Rules, dictionary: Dictionary) -> Result<Self> {
+        Self::assembled(vocab, Rules { units: Units::Words, ..rules }, Some(dictionary))
+    }
+
+    fn assembled(vocab: Vocab, rules: Rules, dictionary: Option<Dictionary>) -> Result<Self> {
         let named = |name: &Option<String>, what: &str| -> Result<(String, u32)> {
             let name = name.clone().ok_or_else(|| {
                 Error::Option(format!("these rules need a {what} token; name one in the special tokens"))
@@ -76,13 +95,25 @@ impl Tokenizer {
         let (cls, cls_id) = named(&rules.special.cls, "cls")?;
         let (sep, sep_id) = named(&rules.special.sep, "sep")?;
         let json = json::tokenizer_json(&vocab, &rules, &unk, &cls, &sep);
-        let engine = match rules.units {
-            Units::Characters => Engine::Characters(Characters::new(&vocab, &rules, unk_id), json),
-            Units::WordPieces => match WordPiece::from_rules(&vocab, &rules, unk_id) {
-                Some(engine) => Engine::WordPiece(Box::new(engine), json),
-                None => Engine::Pipeline(Box::new(Pipeline::new(json).map_err(Error::Tokenizer)?)),
-            },
-        };
+        let engine =
+            match rules.units {
+                Units::Characters => Engine::Characters(Characters::new(&vocab, &rules, unk_id), json),
+                Units::WordPieces | Units::Words => {
+                    match (WordPiece::from_rules(&vocab, &rules, unk_id), dictionary) {
+                        (Some(engine), None) => Engine::WordPiece(Box::new(engine), json),
+                        (Some(engine), Some(dictionary)) => {
+                            Engine::WordPiece(Box::new(engine.with_dictionary(dictionary)), json)
+                        }
+                        (None, Some(_)) => return Err(Error::Option(
+                            "a tokenizer of words needs special tokens without white space at their edges"
+                                .into(),
+                        )),
+                        (None, None) => {
+                            Engine::Pipeline(Box::new(Pipeline::new(json).map_err(Error::Tokenizer)?))
+                        }
+                    }
+                }
+            };
         let (special, template) = (rules.special.clone(), Template::bert(cls_id, sep_id));
         Ok(Self::assemble(engine, Some(rules), special, vocab, template))
     }
@@ -244,6 +275,7 @@ impl Tokenizer {
             Engine::Characters(engine, _) => Ok(engine.encode(text)),
             Engine::WordPiece(engine, _) => engine.encode(text),
             Engine::Pipeline(pipeline) => pipeline.encode(text),
+            Engine::BytePiece(engine, _) => Ok(engine.encode(text)),
         }
     }
 }

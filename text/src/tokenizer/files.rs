@@ -1,53 +1,182 @@
-//! Tokenizer files of a model folder, as transformers writes and reads them.
+//! Tokenizer files of a model folder: which of them make the tokenizer, and writing them again.
 //!
-//! Read:   `tokenizer.json` first, else `vocab.txt` with BERT's rules; names and options from
-//!         `tokenizer_config.json` and `special_tokens_map.json`
-//! Write:  `tokenizer.json`, `vocab.txt` (not for tokenizers read from a `tokenizer.json`), and both
-//!         of the above
+//! Read:   the first of `tokenizer.json`; `vocab.txt`; `vocab.json` with `merges.txt`; a SentencePiece
+//!         model; `bytepiece.model`. Names and options from `tokenizer_config.json` and
+//!         `special_tokens_map.json`
+//! Write:  `tokenizer.json`, `vocab.txt` (not for tokenizers read from a `tokenizer.json`), and both of the
+//!         above, as transformers reads them. What no `tokenizer.json` can say has none: words of a
+//!         dictionary (`vocab.txt`, `dict.txt` for one of their own) and BytePiece (`bytepiece.model`)
 
-use super::{Engine, Rules, Tokenizer, Units, pipeline::Pipeline, template::Template};
-use crate::{Error, Result, SpecialTokens, Vocab, chars};
+mod added;
+mod byte_level;
+mod model_proto;
+mod sentence_piece;
+mod tokenizer_json;
+mod vocab_txt;
+
+use super::byte_piece::BytePiece;
+use super::{Dialect, Engine, Tokenizer, Units, template::Template};
+use crate::{Error, Result, SpecialTokens};
 use serde_json::{Map, Value, json};
 use std::path::Path;
 
 const TOKENIZER: &str = "tokenizer.json";
 const VOCAB: &str = "vocab.txt";
+const VOCAB_JSON: &str = "vocab.json";
+const MERGES: &str = "merges.txt";
+const SENTENCE_PIECE: [&str; 4] =
+    ["spiece.model", "spm.model", "sentencepiece.bpe.model", "sentencepiece.model"];
+const BYTE_PIECE: &str = "bytepiece.model";
+const DICTIONARY: &str = "dict.txt";
 const CONFIG: &str = "tokenizer_config.json";
 const SPECIAL: &str = "special_tokens_map.json";
 
-/// Our own key in `tokenizer_config.json`: the rules are `Units::Characters` over `vocab.txt`.
+/// Our own keys in `tokenizer_config.json`: the rules over `vocab.txt`, where they are not BERT's, and
+/// whose they are.
 const UNITS: &str = "bert4rs_units";
+const DIALECT: &str = "bert4rs_dialect";
 
 /// transformers writes 1e30 for "no limit".
 const NO_LIMIT: f64 = 1e9;
 
-impl Tokenizer {
-    /// Reads the tokenizer of a model folder.
-    pub fn from_dir(dir: &Path) -> Result<Self> {
-        let config = read_json(&dir.join(CONFIG))?.unwrap_or_else(|| json!({}));
-        let names = read_json(&dir.join(SPECIAL))?.unwrap_or_else(|| json!({}));
-        let characters = match config.get(UNITS).map(|units| units.as_str()) {
-            None => false,
-            Some(Some("characters")) => true,
-            Some(_) => {
-                return Err(Error::file(
-                    &dir.join(CONFIG),
-                    format!("{UNITS} is {}; expected \"characters\"", config[UNITS]),
-                ));
+/// A model folder with what its small files say.
+struct Folder<'a> {
+    dir: &'a Path,
+    /// `tokenizer_config.json`
+    config: Value,
+    /// `special_tokens_map.json`
+    names: Value,
+}
+
+impl<'a> Folder<'a> {
+    fn open(dir: &'a Path) -> Result<Self> {
+        let mut folder = Self { dir, config: json!({}), names: json!({}) };
+        folder.names = folder.read(SPECIAL)?.unwrap_or_else(|| json!({}));
+        folder.config = folder.read(CONFIG)?.unwrap_or_else(|| json!({}));
+        Ok(folder)
+    }
+
+    fn has(&self, file: &str) -> bool {
+        self.dir.join(file).exists()
+    }
+
+    /// `None` when there is no such file.
+    fn read(&self, file: &str) -> Result<Option<Value>> {
+        read_json(&self.dir.join(file))
+    }
+
+    /// An option of `tokenizer_config.json` that is true or false.
+    fn flag(&self, key: &str) -> Result<Option<bool>> {
+        match self.config.get(key) {
+            None | Some(Value::Null) => Ok(None),
+            Some(Value::Bool(value)) => Ok(Some(*value)),
+            Some(other) => Err(self.wrong(key, other, "true or false")),
+        }
+    }
+
+    /// An option of ours: one of some words.
+    fn choice<T: Copy>(&self, key: &str, choices: &[(&str, T)]) -> Result<Option<T>> {
+        let Some(said) = self.config.get(key) else { return Ok(None) };
+        match choices.iter().find(|(word, _)| said == word) {
+            Some((_, choice)) => Ok(Some(*choice)),
+            None => {
+                let words: Vec<String> = choices.iter().map(|(word, _)| format!("{word:?}")).collect();
+                Err(self.wrong(key, said, &words.join(" or ")))
             }
+        }
+    }
+
+    fn wrong(&self, key: &str, said: &Value, expected: &str) -> Error {
+        Error::file(&self.dir.join(CONFIG), format!("{key} is {said}; expected {expected}"))
+    }
+
+    /// The name of a special token in the files.
+    fn name(&self, key: &str) -> Option<String> {
+        [&self.config, &self.names].into_iter().find_map(|file| named(file.get(key)?)).map(String::from)
+    }
+
+    /// `tokenizer_class`.
+    fn class(&self) -> &str {
+        self.config.get("tokenizer_class").and_then(Value::as_str).unwrap_or_default()
+    }
+
+    /// Whose tokenizer it is: `tokenizer_class` without its ending, else `model_type` of `config.json`; in
+    /// small letters, without `-` and `_`.
+    fn family(&self) -> Result<String> {
+        let class = self.class().trim_end_matches("Fast").trim_end_matches("Tokenizer").to_string();
+        let name = match class.as_str() {
+            "" | "PreTrained" => {
+                let model = self.read("config.json")?;
+                let kind = model.as_ref().and_then(|model| model.get("model_type")?.as_str());
+                kind.unwrap_or_default().to_string()
+            }
+            _ => class,
         };
-        let path = dir.join(TOKENIZER);
-        let mut tokenizer = match read_json(&path)? {
-            Some(json) if !characters => from_json(json, &config, &names, &path)?,
-            Some(_) | None => from_vocab_file(dir, &config, &names, characters)?,
+        Ok(name.to_lowercase().replace(['-', '_'], ""))
+    }
+}
+
+/// The name of a token: a string, or an object with `content`.
+fn named(token: &Value) -> Option<&str> {
+    token.as_str().or_else(|| token.get("content").and_then(Value::as_str))
+}
+
+impl Tokenizer {
+    /// Reads the tokenizer of a model folder; its files decide which kind it is.
+    pub fn from_dir(dir: &Path) -> Result<Self> {
+        let folder = Folder::open(dir)?;
+        let units = folder.choice(UNITS, &[("characters", Units::Characters), ("words", Units::Words)])?;
+        let dialect = folder.choice(DIALECT, &[("bert4keras", Dialect::Bert4keras)])?;
+        let own = units.is_some() || dialect.is_some();
+        let json = match folder.read(TOKENIZER)? {
+            // Saved by transformers, it hides that words are cut first.
+            Some(json) if !own && folder.class().starts_with("RoFormer") => {
+                match tokenizer_json::words(&json, &folder)? {
+                    Some(tokenizer) => return Ok(tokenizer.described(folder)),
+                    None => Some(json),
+                }
+            }
+            Some(json) if !own => Some(json),
+            Some(_) | None => None,
         };
-        tokenizer.max_length = config
+        let spiece = || SENTENCE_PIECE.into_iter().find(|file| folder.has(file));
+        let tokenizer = if let Some(json) = json {
+            tokenizer_json::read(json, &folder, &dir.join(TOKENIZER))?
+        } else if folder.has(VOCAB) {
+            vocab_txt::read(&folder, units, dialect.unwrap_or_default())?
+        } else if own {
+            return Err(Error::file(
+                &dir.join(CONFIG),
+                format!("{UNITS} and {DIALECT} are about a {VOCAB}, and there is none"),
+            ));
+        } else if folder.has(VOCAB_JSON) && folder.has(MERGES) {
+            tokenizer_json::read(byte_level::tokenizer_json(&folder)?, &folder, &dir.join(VOCAB_JSON))?
+        } else if let Some(file) = spiece() {
+            tokenizer_json::read(sentence_piece::tokenizer_json(&folder, file)?, &folder, &dir.join(file))?
+        } else if let Some(model) = folder.read(BYTE_PIECE)? {
+            byte_piece(model, &dir.join(BYTE_PIECE))?
+        } else {
+            return Err(Error::file(
+                dir,
+                format!(
+                    "no tokenizer here; looked for {TOKENIZER}, {VOCAB} (word pieces), {VOCAB_JSON} with {MERGES} (byte-level), {} (SentencePiece) and {BYTE_PIECE}",
+                    SENTENCE_PIECE.join(", ")
+                ),
+            ));
+        };
+        Ok(tokenizer.described(folder))
+    }
+
+    /// With what the config says beside the rules.
+    fn described(mut self, folder: Folder) -> Self {
+        self.max_length = folder
+            .config
             .get("model_max_length")
             .and_then(Value::as_f64)
             .filter(|length| (1.0..NO_LIMIT).contains(length))
             .map(|length| length as usize);
-        tokenizer.config = config;
-        Ok(tokenizer)
+        self.config = folder.config;
+        self
     }
 
     /// Writes the tokenizer into a model folder, so that transformers opens it.
@@ -60,128 +189,63 @@ impl Tokenizer {
                 config.entry(key).or_insert_with(|| name.into());
             }
         }
+        let mut sayable = true;
         if let Some(rules) = &self.rules {
             self.vocab.write(&dir.join(VOCAB))?;
             config.insert("do_lower_case".into(), rules.lower_case.into());
+            match rules.dialect {
+                Dialect::Transformers => config.remove(DIALECT),
+                Dialect::Bert4keras => config.insert(DIALECT.into(), "bert4keras".into()),
+            };
             match rules.units {
-                Units::WordPieces => {
+                Units::WordPieces | Units::Words => {
                     config.insert("strip_accents".into(), json!(rules.strip_accents));
                     config.insert("tokenize_chinese_chars".into(), rules.split_chinese.into());
-                    config.entry("tokenizer_class").or_insert_with(|| "BertTokenizer".into());
                 }
                 Units::Characters => {
                     config.insert(UNITS.into(), "characters".into());
                     config.insert("tokenizer_class".into(), "PreTrainedTokenizerFast".into());
                 }
             }
+            match rules.units {
+                Units::WordPieces => {
+                    config.entry("tokenizer_class").or_insert_with(|| "BertTokenizer".into());
+                }
+                Units::Words => {
+                    config.insert(UNITS.into(), "words".into());
+                    config.entry("tokenizer_class").or_insert_with(|| "RoFormerTokenizer".into());
+                    sayable = false;
+                }
+                Units::Characters => {}
+            }
         }
         if let Some(length) = self.max_length {
             config.insert("model_max_length".into(), length.into());
         }
-        let tokenizer = match &self.engine {
-            Engine::Characters(_, json) | Engine::WordPiece(_, json) => json,
-            Engine::Pipeline(pipeline) => &pipeline.json,
-        };
-        write_json(&dir.join(TOKENIZER), tokenizer)?;
+        match &self.engine {
+            Engine::Characters(_, json) => write_json(&dir.join(TOKENIZER), json)?,
+            Engine::WordPiece(engine, json) => {
+                if sayable {
+                    write_json(&dir.join(TOKENIZER), json)?;
+                }
+                if let Some(source) = engine.dictionary().and_then(super::Dictionary::source) {
+                    let path = dir.join(DICTIONARY);
+                    std::fs::write(&path, source).map_err(|e| Error::io(&path, e))?;
+                }
+            }
+            Engine::Pipeline(pipeline) => write_json(&dir.join(TOKENIZER), &pipeline.json)?,
+            Engine::BytePiece(_, model) => write_json(&dir.join(BYTE_PIECE), model)?,
+        }
         write_json(&dir.join(CONFIG), &Value::Object(config))?;
         write_json(&dir.join(SPECIAL), &Value::Object(names))
     }
 }
 
-fn from_json(mut json: Value, config: &Value, names: &Value, path: &Path) -> Result<Tokenizer> {
-    if json["normalizer"]["type"] == "BertNormalizer" {
-        // transformers lets tokenizer_config.json overrule these three.
-        for (key, ours) in [
-            ("do_lower_case", "lowercase"),
-            ("strip_accents", "strip_accents"),
-            ("tokenize_chinese_chars", "handle_chinese_chars"),
-        ] {
-            if let Some(value @ Value::Bool(_)) = config.get(key) {
-                json["normalizer"][ours] = value.clone();
-            }
-        }
-    }
-    let broken =
-        |message: String| Error::file(path, format!("not a tokenizer of the tokenizers library: {message}"));
-    let described = |pipeline: &Pipeline| -> Result<(SpecialTokens, Template)> {
-        let mut special = well_known(pipeline);
-        special.update(names);
-        special.update(config);
-        Ok((special, pipeline.template().map_err(broken)?))
-    };
-    if let Some((pipeline, engine, vocab)) = Pipeline::quick_word_piece(&json) {
-        let (special, template) = described(&pipeline)?;
-        return Ok(Tokenizer::assemble(
-            Engine::WordPiece(Box::new(engine), json),
-            None,
-            special,
-            vocab,
-            template,
-        ));
-    }
-    let pipeline = Pipeline::new(json).map_err(broken)?;
-    let (special, template) = described(&pipeline)?;
-    let vocab = pipeline.vocab()?;
-    let engine = match pipeline.word_piece() {
-        Some(engine) => Engine::WordPiece(Box::new(engine), pipeline.json),
-        None => Engine::Pipeline(Box::new(pipeline)),
-    };
-    Ok(Tokenizer::assemble(engine, None, special, vocab, template))
-}
-
-/// Special tokens by their usual names, among those that the file marks as special.
-fn well_known(pipeline: &Pipeline) -> SpecialTokens {
-    let marked: Vec<String> = pipeline.special().collect();
-    let mut special = SpecialTokens::none();
-    let usual = ["[PAD] <pad>", "[UNK] <unk>", "[CLS] <s>", "[SEP] </s>", "[MASK] <mask>"];
-    for (key, names) in SpecialTokens::KEYS.into_iter().zip(usual) {
-        if let Some(name) = names.split(' ').find(|name| marked.iter().any(|m| m == name)) {
-            special.update(&json!({ key: name }));
-        }
-    }
-    special
-}
-
-fn from_vocab_file(dir: &Path, config: &Value, names: &Value, characters: bool) -> Result<Tokenizer> {
-    let path = dir.join(VOCAB);
-    if !path.exists() {
-        return Err(Error::file(
-            dir,
-            format!(
-                "no {TOKENIZER} and no {VOCAB} here; expected one of them (a SentencePiece model is turned into {TOKENIZER} by saving it once with transformers)"
-            ),
-        ));
-    }
-    let vocab = Vocab::read(&path)?;
-    let class = config.get("tokenizer_class").and_then(Value::as_str).unwrap_or_default();
-    let word = |t: &&String| t.chars().nth(1).is_some() && t.chars().all(chars::is_cjk);
-    if class.starts_with("RoFormer")
-        && let Some(word) = vocab.tokens().iter().find(word)
-    {
-        return Err(Error::file(
-            &path,
-            format!(
-                "{class} with words such as {word:?} needs jieba segmentation, which is not supported yet; use a character-level vocabulary (RoFormer char, v2, GAU-alpha)"
-            ),
-        ));
-    }
-    let flag = |key: &str| match config.get(key) {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::Bool(value)) => Ok(Some(*value)),
-        Some(other) => {
-            Err(Error::file(&dir.join(CONFIG), format!("{key} is {other}; expected true or false")))
-        }
-    };
-    let mut rules = if characters { Rules::characters() } else { Rules::bert(true) };
-    rules.lower_case = flag("do_lower_case")?.unwrap_or(true);
-    rules.strip_accents = flag("strip_accents")?;
-    rules.split_chinese = flag("tokenize_chinese_chars")?.unwrap_or(true);
-    rules.special.update(names);
-    rules.special.update(config);
-    Tokenizer::from_vocab(vocab, rules).map_err(|e| match e {
-        Error::Vocab(message) | Error::Option(message) => Error::file(&path, message),
-        other => other,
-    })
+fn byte_piece(model: Value, path: &Path) -> Result<Tokenizer> {
+    let (engine, vocab) =
+        BytePiece::new(&model).map_err(|e| Error::file(path, format!("not a model of BytePiece: {e}")))?;
+    let engine = Engine::BytePiece(Box::new(engine), model);
+    Ok(Tokenizer::assemble(engine, None, BytePiece::special(), vocab, Template::bare_text()))
 }
 
 /// `None` when there is no such file.
@@ -199,137 +263,4 @@ fn write_json(path: &Path, value: &Value) -> Result<()> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::Encoding;
-
-    const TEXTS: [&str; 4] =
-        ["北京 Bert模型", "中İ\u{3000}文\n[MASK] Café ＡＢ", "", "a\u{200b}b 👨\u{200d}👩"];
-
-    fn vocab() -> Vocab {
-        let tokens = "[PAD] [UNK] [CLS] [SEP] [MASK] 北 京 中 文 b ##e bert i a ##b cafe é";
-        Vocab::new(tokens.split(' ').map(String::from)).expect("tokens are distinct")
-    }
-
-    fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
-        let dir = tempfile::tempdir().expect("temporary folder");
-        for (name, content) in files {
-            std::fs::write(dir.path().join(name), content).expect("writable");
-        }
-        dir
-    }
-
-    fn encodings(tokenizer: &Tokenizer) -> Vec<Encoding> {
-        let pair = tokenizer.encode_pair(TEXTS[0], TEXTS[1], Some(9)).expect("encodable");
-        TEXTS.iter().map(|t| tokenizer.encode(t, None).expect("encodable")).chain([pair]).collect()
-    }
-
-    fn open_error(files: &[(&str, &str)]) -> String {
-        match Tokenizer::from_dir(folder(files).path()) {
-            Ok(_) => panic!("this folder is broken"),
-            Err(e) => e.to_string(),
-        }
-    }
-
-    #[test]
-    fn a_saved_tokenizer_opens_and_encodes_the_same() {
-        for rules in [
-            Rules::characters(),
-            Rules { lower_case: false, ..Rules::characters() },
-            Rules::bert(true),
-            Rules::bert(false),
-        ] {
-            let tokenizer = Tokenizer::from_vocab(vocab(), rules).expect("valid");
-            let (first, second) = (folder(&[]), folder(&[]));
-            tokenizer.save(first.path()).expect("writable");
-            let opened = Tokenizer::from_dir(first.path()).expect("readable");
-            assert_eq!(encodings(&opened), encodings(&tokenizer));
-            opened.save(second.path()).expect("writable");
-            let again = Tokenizer::from_dir(second.path()).expect("readable");
-            assert_eq!(encodings(&again), encodings(&tokenizer));
-            assert_eq!(again.special_tokens(), tokenizer.special_tokens());
-            assert_eq!(again.vocab(), tokenizer.vocab());
-        }
-    }
-
-    #[test]
-    fn the_character_table_equals_its_tokenizer_json() {
-        for lower_case in [true, false] {
-            let rules = Rules { lower_case, ..Rules::characters() };
-            let tokenizer = Tokenizer::from_vocab(vocab(), rules).expect("valid");
-            let dir = folder(&[]);
-            tokenizer.save(dir.path()).expect("writable");
-            std::fs::remove_file(dir.path().join(CONFIG)).expect("written before");
-            let others = Tokenizer::from_dir(dir.path()).expect("readable");
-            assert!(others.rules().is_none(), "read through tokenizer.json");
-            assert_eq!(encodings(&others), encodings(&tokenizer));
-        }
-    }
-
-    #[test]
-    fn vocab_txt_and_tokenizer_json_give_the_same() {
-        let dir = folder(&[]);
-        Tokenizer::from_vocab(vocab(), Rules::bert(true)).expect("valid").save(dir.path()).expect("writable");
-        let json = Tokenizer::from_dir(dir.path()).expect("readable");
-        std::fs::remove_file(dir.path().join(TOKENIZER)).expect("written before");
-        let plain = Tokenizer::from_dir(dir.path()).expect("readable");
-        assert_eq!(encodings(&json), encodings(&plain));
-        assert_eq!((json.cls_id(), json.unk_id(), json.mask_id()), (Some(2), Some(1), Some(4)));
-    }
-
-    #[test]
-    fn berts_rules_run_in_our_own_code_and_others_in_the_crate() {
-        let dir = folder(&[]);
-        let made = Tokenizer::from_vocab(vocab(), Rules::bert(true)).expect("valid");
-        made.save(dir.path()).expect("writable");
-        let read = Tokenizer::from_dir(dir.path()).expect("readable");
-        assert!([&made, &read].iter().all(|t| matches!(t.engine, Engine::WordPiece(..))));
-        let path = dir.path().join(TOKENIZER);
-        let json = std::fs::read_to_string(&path).expect("written");
-        let other = json.replace("\"normalized\": false", "\"normalized\": true");
-        assert_ne!(json, other);
-        std::fs::write(&path, other).expect("writable");
-        let read = Tokenizer::from_dir(dir.path()).expect("readable");
-        assert!(matches!(read.engine, Engine::Pipeline(_)));
-    }
-
-    #[test]
-    fn the_config_is_read_as_transformers_writes_it() {
-        let vocab = "<p>\n<u>\n<s>\n</s>\nA\n北\n";
-        let config = r#"{"do_lower_case": false, "model_max_length": 16, "cls_token": {"content": "<s>"},
-            "sep_token": "</s>", "unk_token": "<u>", "pad_token": "<p>", "mask_token": null}"#;
-        let tokenizer =
-            Tokenizer::from_dir(folder(&[(VOCAB, vocab), (CONFIG, config)]).path()).expect("readable");
-        assert_eq!(tokenizer.encode("A a北", None).expect("encodable").ids, [2, 4, 1, 5, 3]);
-        assert_eq!((tokenizer.max_length(), tokenizer.mask_id()), (Some(16), None));
-        let overruled = folder(&[]);
-        Tokenizer::from_vocab(self::vocab(), Rules::bert(true))
-            .expect("valid")
-            .save(overruled.path())
-            .expect("writable");
-        std::fs::write(
-            overruled.path().join(CONFIG),
-            r#"{"do_lower_case": false, "model_max_length": 1e30}"#,
-        )
-        .expect("writable");
-        let tokenizer = Tokenizer::from_dir(overruled.path()).expect("readable");
-        assert_eq!(tokenizer.encode_plain("BERT bert").expect("encodable").ids, [1, 11]);
-        assert_eq!(tokenizer.max_length(), None);
-    }
-
-    #[test]
-    fn broken_folders_are_named() {
-        assert!(open_error(&[]).contains("no tokenizer.json and no vocab.txt here"));
-        assert!(open_error(&[(VOCAB, "a\n[CLS]\n[SEP]\n")]).contains("there is no [UNK] among the 3 tokens"));
-        assert!(open_error(&[(TOKENIZER, "{")]).contains("not valid JSON"));
-        assert!(open_error(&[(TOKENIZER, "{}")]).contains("not a tokenizer"));
-        let specials = "[UNK]\n[CLS]\n[SEP]\n";
-        assert!(
-            open_error(&[(VOCAB, specials), (CONFIG, r#"{"do_lower_case": 1}"#)])
-                .contains("expected true or false")
-        );
-        let words = format!("{specials}北京\n");
-        let class = (CONFIG, r#"{"tokenizer_class": "RoFormerTokenizer"}"#);
-        assert!(open_error(&[(VOCAB, &words), class]).contains("needs jieba"));
-    }
-}
+mod tests;

@@ -1,5 +1,6 @@
 //! Rules written as a `tokenizer.json`, which transformers and the `tokenizers` crate both read.
 
+use super::word_piece::longest_word;
 use super::{Rules, Units};
 use crate::Vocab;
 use serde_json::{Map, Value, json};
@@ -19,7 +20,8 @@ pub(super) fn tokenizer_json(vocab: &Vocab, rules: &Rules, unk: &str, cls: &str,
         })
         .collect();
     let (normalizer, pre_tokenizer, model, decoder) = match rules.units {
-        Units::WordPieces => (
+        // That words are cut first cannot be said; a folder of such a tokenizer has no such file.
+        Units::WordPieces | Units::Words => (
             json!({
                 "type": "BertNormalizer", "clean_text": true, "handle_chinese_chars": rules.split_chinese,
                 "strip_accents": rules.strip_accents, "lowercase": rules.lower_case,
@@ -27,7 +29,7 @@ pub(super) fn tokenizer_json(vocab: &Vocab, rules: &Rules, unk: &str, cls: &str,
             json!({"type": "BertPreTokenizer"}),
             json!({
                 "type": "WordPiece", "unk_token": unk, "continuing_subword_prefix": "##",
-                "max_input_chars_per_word": 100, "vocab": ids,
+                "max_input_chars_per_word": longest_word(rules.dialect), "vocab": ids,
             }),
             json!({"type": "WordPiece", "prefix": "##", "cleanup": true}),
         ),

@@ -4,7 +4,8 @@
 //!
 //! We ask it for tokens and offsets only; templates, truncation and windows are ours, the same for
 //! every tokenizer. Offsets come in bytes of the original text and become characters here; white
-//! space at the edges of a token (`Ġplay`, `▁play`) is not part of its span.
+//! space at the edges of a token (`Ġplay`, `▁play`) is not part of its span. Where the normalizer
+//! composes (`e` and an accent, jamo), the crate gives the first character alone; we add the others.
 
 use super::Plain;
 use super::template::{Piece, Template};
@@ -12,11 +13,13 @@ use super::word_piece::{WordPiece, tokens};
 use crate::{CharIndex, Error, Result, TokenSpans, Vocab};
 use serde_json::{Map, Value};
 use std::ops::Range;
-use tokenizers::{Encoding, Token, Tokenizer};
+use tokenizers::{Encoding, NormalizedString, Token, Tokenizer};
 
 /// A `tokenizer.json` and the tokenizer it describes.
 pub(super) struct Pipeline {
     inner: Tokenizer,
+    /// The normalizer makes one character of several.
+    composes: bool,
     /// What it was made from, to be written again.
     pub(super) json: Value,
 }
@@ -31,15 +34,21 @@ impl Pipeline {
         let mut inner = Tokenizer::from_bytes(text.as_bytes()).map_err(|e| e.to_string())?;
         inner.with_padding(None);
         inner.with_truncation(None).map_err(|e| e.to_string())?;
-        Ok(Self { inner, json })
+        let normalizer = json["normalizer"].to_string();
+        let composes =
+            ["\"NFC\"", "\"NFKC\"", "\"Precompiled\""].iter().any(|kind| normalizer.contains(kind));
+        Ok(Self { inner, composes, json })
     }
 
     pub(super) fn encode(&self, text: &str) -> Result<Plain> {
         let encoding = self.inner.encode(text, false).map_err(|e| Error::Tokenizer(e.to_string()))?;
         let index = CharIndex::new(text);
-        let spans = encoding.get_offsets().iter().map(|&(start, end)| {
-            let inside = trim(text, start..end.min(text.len()));
-            (inside.start < inside.end).then(|| index.chars(inside))
+        let offsets = encoding.get_offsets();
+        let spans = offsets.iter().enumerate().map(|(token, &(start, end))| {
+            let end = end.min(text.len());
+            let next = offsets.get(token + 1).map_or(text.len(), |&(next, _)| next);
+            let end = if self.composes && start < end { composed(text, end, next) } else { end };
+            trimmed(text, &index, start..end)
         });
         Ok(Plain { spans: TokenSpans::new(spans), ids: encoding.get_ids().to_vec() })
     }
@@ -118,7 +127,7 @@ impl Pipeline {
 }
 
 /// A vocabulary whose ids are 0, 1, 2 and so on; `None` for others.
-fn in_order(ids: &Map<String, Value>) -> Option<Vocab> {
+pub(super) fn in_order(ids: &Map<String, Value>) -> Option<Vocab> {
     let mut tokens: Vec<Option<&String>> = vec![None; ids.len()];
     for (token, id) in ids {
         *tokens.get_mut(usize::try_from(id.as_u64()?).ok()?)? = Some(token);
@@ -126,6 +135,28 @@ fn in_order(ids: &Map<String, Value>) -> Option<Vocab> {
     // As many places as tokens: one that is empty means that two share another.
     let tokens: Vec<String> = tokens.into_iter().map(Option::<&String>::cloned).collect::<Option<_>>()?;
     Vocab::new(tokens).ok()
+}
+
+/// Where that ends which is composed into the character before byte `end`; at most at `next`.
+fn composed(text: &str, end: usize, next: usize) -> usize {
+    let (Some(before), Some(gap)) = (text.get(..end), text.get(end..next)) else { return end };
+    let start = end - before.chars().next_back().map_or(0, char::len_utf8);
+    let mut reach = end;
+    for (at, c) in gap.char_indices() {
+        let mut part = NormalizedString::from(&text[start..end + at + c.len_utf8()]);
+        part.nfkc();
+        if part.get().chars().count() > 1 {
+            break;
+        }
+        reach = end + at + c.len_utf8();
+    }
+    reach
+}
+
+/// The characters of some bytes of a text without the white space at their edges.
+pub(super) fn trimmed(text: &str, index: &CharIndex, bytes: Range<usize>) -> Option<Range<usize>> {
+    let inside = trim(text, bytes);
+    (inside.start < inside.end).then(|| index.chars(inside))
 }
 
 /// `bytes` without the white space at its edges.
@@ -162,6 +193,23 @@ mod tests {
                 "max_input_chars_per_word": 100,
                 "vocab": {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "a": 3, "##b": 4}},
         })
+    }
+
+    #[test]
+    fn what_is_composed_is_covered() {
+        let tokens = json!({"[UNK]": 0, "é": 1, "한": 2, "a": 3});
+        let model = json!({"type": "WordPiece", "unk_token": "[UNK]", "continuing_subword_prefix": "",
+            "max_input_chars_per_word": 100, "vocab": tokens});
+        for normalizer in ["NFC", "NFKC"] {
+            let json = json!({"version": "1.0", "added_tokens": [], "normalizer": {"type": normalizer},
+                "pre_tokenizer": null, "post_processor": null, "decoder": null, "model": model});
+            let plain = Pipeline::new(json)
+                .expect("valid")
+                .encode("ae\u{301}\u{1112}\u{1161}\u{11ab}a")
+                .expect("encodable");
+            assert_eq!(plain.ids, [3, 1, 2, 3]);
+            assert_eq!(plain.spans.iter().flatten().collect::<Vec<_>>(), [0..1, 1..3, 3..6, 6..7]);
+        }
     }
 
     #[test]

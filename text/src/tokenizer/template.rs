@@ -56,6 +56,12 @@ impl Template {
         )
     }
 
+    /// Nothing around a text; a pair end to end.
+    pub(super) fn bare_text() -> Self {
+        let (first, second) = (Piece::First { type_id: 0 }, Piece::Second { type_id: 1 });
+        Self::new(vec![first], vec![first, second])
+    }
+
     pub(super) fn single_specials(&self) -> usize {
         specials(&self.single)
     }

@@ -7,31 +7,38 @@
 //! Exactness:   ids and spans are those of the `tokenizers` crate. What a character becomes is asked
 //!              of the crate (`effect`), the few characters that depend on their neighbours send
 //!              their text through the crate's normalizer, and a `tokenizer.json` that says anything
-//!              else than the above is left to the crate
+//!              else than the above is left to the crate. bert4keras' few other rules are those of
+//!              `Dialect::Bert4keras`
 //! Cost:        O(n); no allocation for a word or a token
 
 mod added;
+mod by_words;
 mod effect;
-mod trie;
+mod normal;
+pub(super) mod trie;
 mod words;
 
-use super::{Plain, Rules};
-use crate::{CharIndex, Error, Result, Vocab, chars};
+use super::{Dialect, Dictionary, Plain, Rules};
+use crate::{Result, Vocab, chars};
 use added::{Added, Found};
 use effect::{Effect, Effects};
 use std::ops::Range;
 use tokenizers::models::ModelWrapper;
-use tokenizers::normalizer::Range as In;
 use tokenizers::normalizers::BertNormalizer;
-use tokenizers::{NormalizedString, Normalizer, NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
+use tokenizers::{NormalizerWrapper, PreTokenizerWrapper, Tokenizer};
 use trie::{Root, Trie};
 use words::Words;
 
 /// Continues a word in the vocabularies of BERT.
 const PREFIX: &str = "##";
 
-/// Longest word of BERT that is cut into pieces, in characters.
-const LONGEST_WORD: usize = 100;
+/// Longest word that is cut into pieces, in characters.
+pub(super) fn longest_word(dialect: Dialect) -> usize {
+    match dialect {
+        Dialect::Transformers => 100,
+        Dialect::Bert4keras => 200,
+    }
+}
 
 /// The tokens of a vocabulary with their ids.
 pub(super) fn tokens(vocab: &Vocab) -> Vec<(&str, u32)> {
@@ -49,6 +56,9 @@ pub(super) struct WordPiece {
     inside: Option<Root>,
     unknown: u32,
     longest_word: usize,
+    dialect: Dialect,
+    /// Words that are looked up whole, before anything else.
+    dictionary: Option<Dictionary>,
 }
 
 impl WordPiece {
@@ -73,22 +83,37 @@ impl WordPiece {
         }
         let (_, unknown) = *tokens.iter().find(|(token, _)| *token == model.unk_token)?;
         let prefix = &model.continuing_subword_prefix;
-        Self::new(*normalizer, tokens, prefix, unknown, model.max_input_chars_per_word, added)
+        let longest_word = model.max_input_chars_per_word;
+        Self::new(*normalizer, Dialect::Transformers, tokens, prefix, unknown, longest_word, added)
     }
 
     /// BERT's rules over a vocabulary; `None` when there are names we do not cut out as the crate.
     pub(super) fn from_rules(vocab: &Vocab, rules: &Rules, unknown: u32) -> Option<Self> {
-        let normalizer =
-            BertNormalizer::new(true, rules.split_chinese, rules.strip_accents, rules.lower_case);
-        let mut names: Vec<(String, u32)> =
-            rules.special.iter().filter_map(|name| Some((name.to_string(), vocab.id(name)?))).collect();
+        let (dialect, lower_case) = (rules.dialect, rules.lower_case);
+        let (normalizer, mut names) = match dialect {
+            Dialect::Transformers => (
+                BertNormalizer::new(true, rules.split_chinese, rules.strip_accents, lower_case),
+                rules.special.iter().filter_map(|name| Some((name.to_string(), vocab.id(name)?))).collect(),
+            ),
+            Dialect::Bert4keras => (BertNormalizer::new(true, true, None, lower_case), Vec::new()),
+        };
         names.sort();
         names.dedup();
-        Self::new(normalizer, tokens(vocab), PREFIX, unknown, LONGEST_WORD, names)
+        Self::new(normalizer, dialect, tokens(vocab), PREFIX, unknown, longest_word(dialect), names)
+    }
+
+    /// The same that looks words of a dictionary up first.
+    pub(super) fn with_dictionary(self, dictionary: Dictionary) -> Self {
+        Self { dictionary: Some(dictionary), ..self }
+    }
+
+    pub(super) fn dictionary(&self) -> Option<&Dictionary> {
+        self.dictionary.as_ref()
     }
 
     fn new(
         normalizer: BertNormalizer,
+        dialect: Dialect,
         tokens: Vec<(&str, u32)>,
         prefix: &str,
         unknown: u32,
@@ -101,8 +126,10 @@ impl WordPiece {
         }
         let trie = Trie::new(tokens)?;
         let inside = trie.after(prefix);
-        let (added, effects) = (Added::new(added), Effects::new(normalizer));
-        let mut model = Self { added, effects, letters: [0; 256], trie, inside, unknown, longest_word };
+        let (added, effects) = (Added::new(added), Effects::new(normalizer, dialect));
+        let (letters, dictionary) = ([0; 256], None);
+        let mut model =
+            Self { added, effects, letters, trie, inside, unknown, longest_word, dialect, dictionary };
         for byte in 0..128 {
             if let Effect::Letter(c @ '\u{1}'..='\u{7f}') =
                 model.page(char::from(byte)).effect(char::from(byte))
@@ -115,11 +142,18 @@ impl WordPiece {
 
     /// Tokens of a text, without template.
     pub(super) fn encode(&self, text: &str) -> Result<Plain> {
-        match self.parts(text, |words, bytes, place| self.by_character(words, &text[bytes], place))? {
+        let quick = self.parts(text, |words, bytes, place| {
+            let part = &text[bytes];
+            match &self.dictionary {
+                Some(dictionary) => self.by_words(dictionary, words, part, place).map(Some),
+                None => self.by_character(words, part, place),
+            }
+        })?;
+        match quick {
             Some(plain) => Ok(plain),
             None => {
-                let index = CharIndex::new(text);
-                let plain = self.parts(text, |words, bytes, _| self.by_crate(words, text, bytes, &index))?;
+                let plain =
+                    self.parts(text, |words, bytes, place| self.by_crate(words, &text[bytes], place))?;
                 Ok(plain.unwrap_or_default())
             }
         }
@@ -197,33 +231,45 @@ impl WordPiece {
 
     /// The token of a word of one character.
     fn word_of(&self, c: char) -> u32 {
-        let mut bytes = [0; 4];
-        let bytes = c.encode_utf8(&mut bytes).as_bytes();
-        let found = self.trie.longest(self.trie.root(), bytes.iter().copied());
-        found.filter(|_| self.longest_word > 0).map_or(self.unknown, |(_, id)| id)
+        let token = self.token(c.encode_utf8(&mut [0; 4]));
+        token.filter(|_| self.longest_word > 0).unwrap_or(self.unknown)
     }
 
-    /// The same through the crate's normalizer, which knows what neighbours do.
-    fn by_crate(
-        &self,
-        words: &mut Words,
-        text: &str,
-        part: Range<usize>,
-        index: &CharIndex,
-    ) -> Result<Option<usize>> {
-        let mut normal = NormalizedString::from(&text[part.clone()]);
-        let failed = |e: tokenizers::Error| Error::Tokenizer(e.to_string());
-        self.effects.normalizer().normalize(&mut normal).map_err(failed)?;
-        for (at, c) in normal.get().char_indices() {
-            let origin = normal.convert_offsets(In::Normalized(at..at + c.len_utf8()));
-            let place = index.char(part.start + origin.map_or(0, |origin| origin.start));
-            match c {
-                c if c.is_whitespace() => words.end(),
-                c if chars::is_punctuation(c) => words.token(self.word_of(c), place, 1),
-                c => words.letter(c, place),
+    /// The token that is the whole of a word.
+    fn token(&self, word: &str) -> Option<u32> {
+        let (bytes, id) = self.trie.longest(self.trie.root(), word.bytes())?;
+        (bytes == word.len()).then_some(id)
+    }
+
+    /// The same through the normal form of the text, which knows what neighbours do.
+    fn by_crate(&self, words: &mut Words, text: &str, first: usize) -> Result<Option<usize>> {
+        match self.dialect {
+            Dialect::Transformers => {
+                for (c, place) in normal::transformers(self.effects.normalizer(), text)? {
+                    match c {
+                        c if c.is_whitespace() => words.end(),
+                        c if chars::is_punctuation(c) => words.token(self.word_of(c), first + place, 1),
+                        c => words.letter(c, first + place),
+                    }
+                }
+            }
+            Dialect::Bert4keras => {
+                for (c, place) in normal::bert4keras(text, self.effects.normalizer().lowercase)? {
+                    self.normal_character(words, c, first + place);
+                }
             }
         }
-        Ok(Some(index.char(part.end) - index.char(part.start)))
+        Ok(Some(text.chars().count()))
+    }
+
+    /// A character of the normal form, which itself is its normal form.
+    fn normal_character(&self, words: &mut Words, c: char, place: usize) {
+        match self.page(c).effect(c) {
+            Effect::Nothing => {}
+            Effect::Space => words.end(),
+            Effect::Word(id) => words.token(id, place, 1),
+            Effect::Letter(_) | Effect::Several(_) | Effect::Moves => words.letter(c, place),
+        }
     }
 }
 

@@ -21,14 +21,14 @@ const NONE: u32 = u32::MAX;
 const SEARCHED: usize = 16;
 
 /// A set of byte strings with an id each.
-pub(super) struct Trie {
+pub(in crate::tokenizer) struct Trie {
     cells: Vec<Cell>,
     root: Root,
 }
 
 /// Where a search begins.
 #[derive(Clone, Copy)]
-pub(super) struct Root(u32);
+pub(in crate::tokenizer) struct Root(u32);
 
 #[derive(Clone, Copy)]
 struct Cell {
@@ -51,10 +51,12 @@ impl Cell {
 
 impl Trie {
     /// `None` when the tokens do not fit, or an id is the largest number there is.
-    pub(super) fn new(tokens: impl IntoIterator<Item = (impl AsRef<str>, u32)>) -> Option<Self> {
+    pub(in crate::tokenizer) fn new(
+        tokens: impl IntoIterator<Item = (impl AsRef<[u8]>, u32)>,
+    ) -> Option<Self> {
         let mut tokens: Vec<_> = tokens.into_iter().collect();
         tokens.sort_unstable_by(|a, b| a.0.as_ref().cmp(b.0.as_ref()));
-        let tokens: Vec<(&[u8], u32)> = tokens.iter().map(|(t, id)| (t.as_ref().as_bytes(), *id)).collect();
+        let tokens: Vec<(&[u8], u32)> = tokens.iter().map(|(t, id)| (t.as_ref(), *id)).collect();
         if tokens.iter().any(|&(_, id)| id == NONE) {
             return None;
         }
@@ -85,6 +87,22 @@ impl Trie {
             at = next;
         }
         found
+    }
+
+    /// Every token that begins the bytes, shorter ones first: its length and its id.
+    pub(in crate::tokenizer) fn each(
+        &self,
+        bytes: impl Iterator<Item = u8>,
+        mut found: impl FnMut(usize, u32),
+    ) {
+        let mut at = self.root;
+        for (depth, byte) in bytes.enumerate() {
+            let Some((next, id)) = self.step(at, byte) else { return };
+            if id != NONE {
+                found(depth + 1, id);
+            }
+            at = next;
+        }
     }
 
     #[inline]
@@ -217,6 +235,14 @@ mod tests {
         let trie = Trie::new(nothing).expect("no tokens");
         assert_eq!(longest(&trie, trie.root(), "a"), None);
         assert!(Trie::new([("a", u32::MAX)]).is_none());
+    }
+
+    #[test]
+    fn all_tokens_that_begin_the_bytes_are_found() {
+        let trie = Trie::new([("a", 1), ("abc", 2), ("b", 3)]).expect("few tokens");
+        let mut found = Vec::new();
+        trie.each(b"abcd".iter().copied(), |length, id| found.push((length, id)));
+        assert_eq!(found, [(1, 1), (3, 2)]);
     }
 
     #[test]
