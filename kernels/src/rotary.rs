@@ -44,6 +44,13 @@ impl<T: Real> Table<T> {
         }
     }
 
+    /// The rows of `other` after its own; both are of as many pairs.
+    pub fn append(&mut self, other: &Self) {
+        assert_eq!(self.pairs, other.pairs, "rotary: tables of different sizes");
+        self.cos.extend_from_slice(&other.cos);
+        self.sin.extend_from_slice(&other.sin);
+    }
+
     /// Number of rows.
     pub fn positions(&self) -> usize {
         self.cos.len().checked_div(self.pairs).unwrap_or(0)

@@ -9,7 +9,7 @@ use super::config::EncoderConfig;
 use super::parts::Position;
 use super::weight_init::Role;
 use crate::block::attention::{DistanceBuckets, Relative, RelativeKeys, alibi_bias};
-use crate::block::position::{Rotary, inverse_frequencies};
+use crate::block::position::{Rerope, Rotary, Scaling, inverse_frequencies};
 use crate::block::{Norm, Surroundings};
 use crate::{Builder, Ctx, Result};
 
@@ -22,9 +22,10 @@ enum Kind {
     /// None, or in the embedding.
     Outside,
     Rotary {
-        everywhere: Rotary,
-        local: Option<Rotary>,
+        everywhere: Box<Rotary>,
+        local: Option<Box<Rotary>>,
     },
+    Rerope(Rerope),
     Keys(RelativeKeys),
     Buckets(DistanceBuckets),
     Alibi {
@@ -50,12 +51,17 @@ impl Positions {
             Position::None | Position::Learned { .. } | Position::Sinusoidal => Kind::Outside,
             Position::Rotary { theta, layout, scaling, log_n, .. } => {
                 let size = config.rotary_size().unwrap_or(0);
-                let rotary = |theta: f64| -> Result<Rotary> {
-                    let frequencies = inverse_frequencies(size, theta, scaling, 0)?;
-                    Ok(Rotary::new(frequencies, (*layout).into(), *log_n))
-                };
+                let rotary = |theta| Rotary::scaled(size, theta, scaling, (*layout).into(), *log_n);
                 let local = attention.and_then(|attention| attention.local?.theta);
-                Kind::Rotary { everywhere: rotary(*theta)?, local: local.map(rotary).transpose()? }
+                if let &Scaling::Rerope { window, slope } = scaling {
+                    let frequencies = inverse_frequencies(size, *theta, scaling, 0)?;
+                    Kind::Rerope(Rerope { frequencies, layout: (*layout).into(), window, slope })
+                } else {
+                    Kind::Rotary {
+                        everywhere: rotary(*theta)?.into(),
+                        local: local.map(rotary).transpose()?.map(Box::new),
+                    }
+                }
             }
             Position::RelativeKeys { max_distance } => {
                 Kind::Keys(RelativeKeys::new(*max_distance, config.key_size().unwrap_or(0), dtype)?)
@@ -95,6 +101,9 @@ impl Positions {
                 local_rotation: local.as_ref().map(|local| local.of(batch, self.dtype)).transpose()?,
                 ..plain
             },
+            Kind::Rerope(rerope) => {
+                Surroundings { relative: Some(Relative::Rerope(rerope.clone())), ..plain }
+            }
             Kind::Keys(keys) => Surroundings { relative: Some(Relative::Keys(keys.clone())), ..plain },
             Kind::Buckets(buckets) => {
                 Surroundings { bias: Some(buckets.bias(ctx, batch.longest())?), ..plain }

@@ -5,7 +5,7 @@ use super::config::EncoderConfig;
 use super::parts::{FeedForward, GatedWeights, Mixer, Position, Sharing};
 use super::weight_init::WeightInit;
 use super::wiring::{Norm, ResidualScale, Wiring};
-use crate::block::position::inverse_frequencies;
+use crate::block::position::{Scaling, inverse_frequencies};
 use crate::{Error, Result};
 
 impl EncoderConfig {
@@ -284,11 +284,14 @@ impl EncoderConfig {
                 if log_n.is_some_and(|n| n < 2) {
                     return wrong("position.rotary.log_n", "is the training length in tokens, at least 2");
                 }
-                if scaling.depends_on_length() {
-                    return wrong(
-                        "position.rotary.scaling",
-                        "ntk_dynamic changes with each text's length, which an encoder does not do; use ntk_aware",
-                    );
+                if matches!(scaling, Scaling::Rerope { .. }) {
+                    needs_attention("rerope")?;
+                    if log_n.is_some() {
+                        return wrong(
+                            "position.rotary.log_n",
+                            "does not go with rerope; use attention's scale log_dagger",
+                        );
+                    }
                 }
                 if self.key_size().is_some_and(|key| size > key) {
                     return wrong("position.rotary.size", format!("{size} is more than a head has"));

@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, dead_code)]
 
 use bert4rs_nn::block::attention::AttentionScale;
+use bert4rs_nn::block::position::Scaling;
 use bert4rs_nn::encoder::{
     Activation, AttentionConfig, Encoder, EncoderConfig, EncoderInput, FeedForward, GatedWeights,
     LocalAttention, Mixer, Norm, Position, ResidualScale, ResidualScores, Sharing, TalkingHeads, WeightInit,
@@ -123,6 +124,17 @@ pub fn configs() -> Vec<(String, EncoderConfig)> {
     add("kappa", attention(|a| a.scale = AttentionScale::Kappa { kappa: 1.3 }));
     add("gradient_scale", attention(|a| a.scale = AttentionScale::GradientMaximising { keys: 64 }));
     add("window", attention(|a| a.local = Some(LocalAttention { radius: 1, global_every: 2, theta: None })));
+    for (name, changed) in [
+        ("rerope", Scaling::Rerope { window: 2, slope: None }),
+        ("leaky_rerope", Scaling::Rerope { window: 2, slope: Some(4.0) }),
+        ("ntk_dynamic", Scaling::NtkDynamic { factor: 2.0, trained_length: 3 }),
+    ] {
+        let mut config = tiny("roformer");
+        if let Position::Rotary { scaling, .. } = &mut config.position {
+            *scaling = changed;
+        }
+        add(name, config);
+    }
     for (name, position) in [("sinusoidal", Position::Sinusoidal), ("alibi", Position::Alibi)] {
         add(name, EncoderConfig { position, ..tiny("bert") });
     }

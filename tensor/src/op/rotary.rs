@@ -42,6 +42,18 @@ impl RotaryTable {
         }
     }
 
+    /// The rows of `other` after its own.
+    pub fn append(&mut self, other: &Self) -> Result<()> {
+        if self.size != other.size {
+            let message = format!("a table of {} channels after one of {}", other.size, self.size);
+            return Error::shape("rotary", message);
+        }
+        Arc::make_mut(&mut self.single).append(&other.single);
+        Arc::make_mut(&mut self.double).append(&other.double);
+        self.positions += other.positions;
+        Ok(())
+    }
+
     /// The number of positions it holds.
     pub fn positions(&self) -> usize {
         self.positions

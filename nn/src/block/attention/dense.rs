@@ -8,7 +8,7 @@
 use bert4rs_tensor::Tensor;
 
 use super::pairs::gather_pairs;
-use super::relative::Relative;
+use super::relative::{Relative, deberta_bucket, disentangled_scores};
 use super::{SelfAttention, heads_of, mix_heads, rows_of, scaled_scores, visible, visible_softmax};
 use crate::block::layer::Surroundings;
 use crate::encoder::ResidualScores;
@@ -78,21 +78,20 @@ impl SelfAttention {
         around: &Surroundings,
         positions: Option<&[Tensor; 2]>,
     ) -> Result<Tensor> {
-        let mut scale = self.scale.constant(self.key_size)?;
-        if matches!(around.relative, Some(Relative::Disentangled { .. })) {
-            scale /= 3f64.sqrt(); // three parts of one variance
-        }
-        let mut scores = scaled_scores(q, k, scale)?;
-        match (&around.relative, positions) {
+        let scale = self.scale.constant(self.key_size)?;
+        let mut scores = match (&around.relative, positions) {
+            (Some(Relative::Rerope(rerope)), _) => rerope.products(q, k)?.mul_scalar(scale)?,
             (Some(Relative::Keys(keys)), _) => {
-                scores = scores.add(&keys.scores(q)?.mul_scalar(scale)?)?;
+                scaled_scores(q, k, scale)?.add(&keys.scores(q)?.mul_scalar(scale)?)?
             }
-            (Some(relative @ Relative::Disentangled { .. }), Some([queries, keys])) => {
-                let added = super::disentangled_scores(q, k, queries, keys, |d| relative.bucket(d))?;
-                scores = scores.add(&added.mul_scalar(scale)?)?;
+            (Some(Relative::Disentangled { buckets, longest, .. }), Some([queries, keys])) => {
+                let bucket = |distance| deberta_bucket(distance, *buckets, *longest);
+                let scale = scale / 3f64.sqrt(); // three parts of one variance
+                let added = disentangled_scores(q, k, queries, keys, bucket)?;
+                scaled_scores(q, k, scale)?.add(&added.mul_scalar(scale)?)?
             }
-            (Some(Relative::Disentangled { .. }) | None, _) => {}
-        }
+            (Some(Relative::Disentangled { .. }) | None, _) => scaled_scores(q, k, scale)?,
+        };
         if let Some(bias) = &around.bias {
             let middle = bias.shape()[1] / 2;
             let rows = bias.reshape(&[self.heads, 1, bias.shape()[1]])?;

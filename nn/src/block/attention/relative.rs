@@ -9,6 +9,7 @@ use bert4rs_tensor::{DType, Tensor};
 
 use super::pairs::{gather_pairs, spread_pairs};
 use crate::Result;
+use crate::block::position::Rerope;
 
 /// NEZHA's fixed vectors of the distances `-reach..=reach`: sines in even, cosines in odd channels.
 #[derive(Clone)]
@@ -52,6 +53,8 @@ impl RelativeKeys {
 pub enum Relative {
     /// NEZHA.
     Keys(RelativeKeys),
+    /// ReRoPE: distances that stop growing.
+    Rerope(Rerope),
     /// DeBERTa: the normalised table `[2 S, D]`, and what makes buckets.
     Disentangled {
         /// A row for each bucket.
@@ -61,19 +64,6 @@ pub enum Relative {
         /// The length they were made for.
         longest: usize,
     },
-}
-
-impl Relative {
-    /// The row of the distance `i - j`, in a table.
-    pub(super) fn bucket(&self, distance: isize) -> usize {
-        match self {
-            Relative::Keys(keys) => {
-                let reach = keys.reach as isize;
-                ((-distance).clamp(-reach, reach) + reach) as usize
-            }
-            Relative::Disentangled { buckets, longest, .. } => deberta_bucket(distance, *buckets, *longest),
-        }
-    }
 }
 
 /// DeBERTa's bucket of the distance `i - j`: itself up to half of `buckets`, then ever wider ones, up to

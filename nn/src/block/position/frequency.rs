@@ -59,6 +59,15 @@ pub enum Scaling {
         /// Training length in tokens.
         trained_length: usize,
     },
+    /// ReRoPE: beyond a distance of `window`, distances count as `window` (`slope` none) or grow `slope`
+    /// times slower (leaky). Frequencies stay.
+    Rerope {
+        /// Distances below it count as they are.
+        window: usize,
+        /// The inverse slope beyond, at least 1.
+        #[serde(default)]
+        slope: Option<f64>,
+    },
     /// By wavelength: long ones `t / k`, short ones as trained, a ramp between.
     Llama3 {
         /// k
@@ -73,9 +82,20 @@ pub enum Scaling {
 }
 
 impl Scaling {
-    /// Whether the frequencies change with the length of a text.
-    pub fn depends_on_length(&self) -> bool {
-        matches!(self, Scaling::NtkDynamic { .. })
+    /// The training length, where longer texts have frequencies of their own.
+    pub fn trained_length(&self) -> Option<usize> {
+        match *self {
+            Scaling::NtkDynamic { trained_length, .. } => Some(trained_length),
+            Scaling::None
+            | Scaling::Linear { .. }
+            | Scaling::NtkOld { .. }
+            | Scaling::NtkAware { .. }
+            | Scaling::NtkFixed { .. }
+            | Scaling::NtkMixed { .. }
+            | Scaling::Yarn { .. }
+            | Scaling::Rerope { .. }
+            | Scaling::Llama3 { .. } => None,
+        }
     }
 
     fn check(&self, size: usize) -> Result<()> {
@@ -83,6 +103,12 @@ impl Scaling {
             Scaling::None => return Ok(()),
             Scaling::Linear { factor } | Scaling::NtkOld { factor } | Scaling::NtkFixed { factor } => {
                 (factor, 1)
+            }
+            Scaling::Rerope { window, slope } => {
+                if window == 0 {
+                    return wrong("rerope.window is 0; half of the training length is usual");
+                }
+                (slope.unwrap_or(1.0), 1)
             }
             Scaling::NtkMixed { factor, .. } => (factor, 1),
             Scaling::NtkAware { factor } if size > 2 => (factor, 1),
@@ -132,7 +158,7 @@ pub fn inverse_frequencies(size: usize, theta: f64, scaling: &Scaling, length: u
         |f: &dyn Fn(usize, f64) -> f64| (0..size / 2).map(|i| f(i, power(theta, i))).collect::<Vec<f64>>();
     let mut factor_of_waves = 1.0;
     let inverse = match *scaling {
-        Scaling::None => each(&|_, t| t),
+        Scaling::None | Scaling::Rerope { .. } => each(&|_, t| t),
         Scaling::Linear { factor: k } => each(&|_, t| t / k),
         Scaling::NtkOld { factor: k } => each(&|i, t| t * power(k, i)),
         Scaling::NtkAware { factor: k } => each(&|i, t| t * k.powf(-2.0 * i as f64 / (d - 2.0))),

@@ -7,5 +7,5 @@ mod rotary;
 
 pub use frequency::{Frequencies, Scaling, decay_curve, inverse_frequencies, log_n_factors};
 pub use linear_attention::{linear_attention, one_plus_cosine_attention};
-pub use rerope::rerope_scores;
+pub use rerope::{Rerope, rerope_scores};
 pub use rotary::{Rotary, Rotation, layout_permutation};

@@ -9,12 +9,14 @@ use std::sync::{Mutex, PoisonError};
 use bert4rs_tensor::op::rotary::{Layout, RotaryTable};
 use bert4rs_tensor::{DType, Packed, Tensor};
 
-use super::frequency::{Frequencies, log_n_factors};
+use super::frequency::{Frequencies, Scaling, inverse_frequencies, log_n_factors};
 use crate::Result;
 
 /// The rotation of an encoder, for texts of any length.
 pub struct Rotary {
     frequencies: Frequencies,
+    /// What long texts have of their own, where frequencies follow the length.
+    dynamic: Option<Dynamic>,
     layout: Layout,
     log_n: Option<usize>,
     table: Mutex<RotaryTable>,
@@ -24,7 +26,22 @@ impl Rotary {
     /// A rotation with these frequencies; `log_n` is the training length for sharper queries.
     pub fn new(frequencies: Frequencies, layout: Layout, log_n: Option<usize>) -> Self {
         let table = Mutex::new(RotaryTable::new(&frequencies.inverse, 0, frequencies.factor));
-        Self { frequencies, layout, log_n, table }
+        Self { frequencies, dynamic: None, layout, log_n, table }
+    }
+
+    /// The rotation of a config; texts longer than the training length get frequencies of their own with
+    /// [`Scaling::NtkDynamic`].
+    pub fn scaled(
+        size: usize,
+        theta: f64,
+        scaling: &Scaling,
+        layout: Layout,
+        log_n: Option<usize>,
+    ) -> Result<Self> {
+        let fixed = Self::new(inverse_frequencies(size, theta, scaling, 0)?, layout, log_n);
+        let dynamic =
+            scaling.trained_length().map(|length| Dynamic { size, theta, scaling: *scaling, length });
+        Ok(Self { dynamic, ..fixed })
     }
 
     /// The rotation of one batch.
@@ -37,7 +54,26 @@ impl Rotary {
                 Some(Tensor::new(factors, &[positions.len(), 1])?.cast(dtype)?)
             }
         };
-        Ok(Rotation { table: self.table(batch.longest()), positions, layout: self.layout, query_factors })
+        let (table, positions) = match &self.dynamic {
+            Some(dynamic) if batch.longest() > dynamic.length => self.by_text(dynamic, batch)?,
+            Some(_) | None => (self.table(batch.longest()), positions),
+        };
+        Ok(Rotation { table, positions, layout: self.layout, query_factors })
+    }
+
+    /// A table with rows of their own for long texts, and the row of each token.
+    fn by_text(&self, dynamic: &Dynamic, batch: &Packed) -> Result<(RotaryTable, Vec<usize>)> {
+        let mut table = RotaryTable::new(&self.frequencies.inverse, dynamic.length, self.frequencies.factor);
+        let mut rows = Vec::with_capacity(batch.tokens());
+        for length in (0..batch.sequences()).map(|b| batch.length(b)) {
+            let first = if length > dynamic.length { table.positions() } else { 0 };
+            if length > dynamic.length {
+                let own = inverse_frequencies(dynamic.size, dynamic.theta, &dynamic.scaling, length)?;
+                table.append(&RotaryTable::new(&own.inverse, length, own.factor))?;
+            }
+            rows.extend(first..first + length);
+        }
+        Ok((table, rows))
     }
 
     fn table(&self, length: usize) -> RotaryTable {
@@ -48,6 +84,15 @@ impl Rotary {
         }
         table.clone()
     }
+}
+
+/// Frequencies that follow the length of a text.
+struct Dynamic {
+    size: usize,
+    theta: f64,
+    scaling: Scaling,
+    /// Longer texts have frequencies of their own.
+    length: usize,
 }
 
 /// The rotation of the tokens of one batch.
