@@ -1,8 +1,11 @@
-//! A number that tells weights apart. It guards against mistakes, not against malice, and is fast enough to
-//! be looked up at every start: 8 bytes a multiplication, four sums side by side.
+//! A number that tells weights apart, cheap enough to be looked up at every start: of large files it reads
+//! the length, the beginning (where formats keep names and shapes) and one page of every 8.
+//!
+//! It guards against mistakes: another checkpoint, one trained further, converted or cut off. A change
+//! that touches less than `PERIOD` bytes in one place, as by hand, can stay unseen.
 
 use std::fs::{self, File};
-use std::io::Read;
+use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
 use crate::{Error, Result};
@@ -49,8 +52,12 @@ fn weight_files(dir: &Path) -> Result<Vec<PathBuf>> {
 const FACTORS: [u64; 4] =
     [0x9e37_79b9_7f4a_7c15, 0xbb67_ae85_84ca_a73b, 0x3c6e_f372_fe94_f82b, 0xa54f_f53a_5f1d_36f1];
 
-/// Read at once; a multiple of 32 that stays in cache.
-const BLOCK: usize = 1 << 18;
+/// What is read of a file in full: all of a small one, the beginning of a large one.
+const WHOLE: u64 = 1 << 18;
+/// Beyond it, this many bytes are read ..
+const SAMPLE: u64 = 1 << 12;
+/// .. of every so many, wherever a tensor of this size lies.
+const PERIOD: u64 = 1 << 15;
 
 #[derive(Default)]
 struct Hash {
@@ -60,32 +67,35 @@ struct Hash {
 
 impl Hash {
     fn file(&mut self, path: &Path) -> std::io::Result<()> {
-        let (mut file, mut block) = (File::open(path)?, vec![0; BLOCK]);
-        loop {
-            let mut filled = 0;
-            while filled < BLOCK {
-                match file.read(&mut block[filled..])? {
-                    0 => break,
-                    n => filled += n,
-                }
-            }
-            if filled == 0 {
-                return Ok(());
-            }
-            block[filled..filled.next_multiple_of(32)].fill(0);
-            self.add(&block[..filled.next_multiple_of(32)], filled);
+        let mut file = File::open(path)?;
+        let length = file.metadata()?.len();
+        self.bytes += length;
+        let mut block = Vec::new();
+        self.part(&mut file, WHOLE, &mut block)?;
+        for start in (WHOLE..length).step_by(PERIOD as usize) {
+            file.seek(SeekFrom::Start(start))?;
+            self.part(&mut file, SAMPLE, &mut block)?;
         }
+        Ok(())
     }
 
-    /// Blocks of 32 bytes, of which so many are content.
-    fn add(&mut self, bytes: &[u8], content: usize) {
+    /// The next bytes of a file, at most so many.
+    fn part(&mut self, file: &mut File, most: u64, block: &mut Vec<u8>) -> std::io::Result<()> {
+        block.clear();
+        file.take(most).read_to_end(block)?;
+        block.resize(block.len().next_multiple_of(32), 0);
+        self.add(block);
+        Ok(())
+    }
+
+    /// Groups of 32 bytes: 8 bytes a multiplication, four sums side by side.
+    fn add(&mut self, bytes: &[u8]) {
         for group in bytes.chunks_exact(32) {
             for ((lane, factor), word) in self.lanes.iter_mut().zip(FACTORS).zip(group.chunks_exact(8)) {
                 let word = word.iter().rev().fold(0, |all, &byte| all << 8 | u64::from(byte));
                 *lane = (*lane ^ word).wrapping_mul(factor).rotate_left(29);
             }
         }
-        self.bytes += content as u64;
     }
 
     fn finish(&self) -> String {
@@ -110,10 +120,10 @@ mod tests {
             fs::write(&path, bytes).unwrap();
             of(dir.path()).unwrap()
         };
-        let mut bytes: Vec<u8> = (0..BLOCK + 70).map(|i| (i % 251) as u8).collect();
+        let mut bytes: Vec<u8> = (0..5000).map(|i| (i % 251) as u8).collect();
         let first = hash(&bytes);
         assert_eq!(hash(&bytes), first);
-        for at in [0, 9, 31, 4000, BLOCK, BLOCK + 69] {
+        for at in [0, 9, 31, 4000, 4999] {
             bytes[at] ^= 1;
             assert_ne!(hash(&bytes), first, "byte {at}");
             bytes[at] ^= 1;
@@ -121,6 +131,28 @@ mod tests {
         bytes.swap(64, 72);
         assert_ne!(hash(&bytes), first);
         bytes.swap(64, 72);
+        bytes.push(0);
+        assert_ne!(hash(&bytes), first);
+    }
+
+    #[test]
+    fn of_a_large_file_a_changed_tensor_and_the_length_count() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("model.safetensors");
+        let hash = |bytes: &[u8]| {
+            fs::write(&path, bytes).unwrap();
+            of(dir.path()).unwrap()
+        };
+        let (whole, period) = (WHOLE as usize, PERIOD as usize);
+        let mut bytes: Vec<u8> = (0..whole + 5 * period + 70).map(|i| (i % 251) as u8).collect();
+        let first = hash(&bytes);
+        for start in [0, whole - 1, whole - 1 + period / 2, whole + 2 * period + 5, whole + 4 * period + 70] {
+            let tensor = start..start + period;
+            bytes[tensor.clone()].iter_mut().for_each(|byte| *byte ^= 1);
+            assert_ne!(hash(&bytes), first, "a tensor at {start}");
+            bytes[tensor].iter_mut().for_each(|byte| *byte ^= 1);
+        }
+        assert_eq!(hash(&bytes), first);
         bytes.push(0);
         assert_ne!(hash(&bytes), first);
     }

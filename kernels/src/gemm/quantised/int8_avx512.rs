@@ -2,12 +2,13 @@
 //!
 //! Definition:  panel `p` holds outputs `48 p .. 48 p + w` (`w` = 48, the last: 16, 32 or 48) as
 //!              `[inputs / 4, w, 4]` bytes: one instruction multiplies 4 inputs of 16 outputs
-//! Numerics:    `vpdpbusd` adds 4 products of u8 and s8 to an i32 without saturation: exact
+//! Numerics:    `vpdpbusd` adds 4 products of u8 and s8 to an i32 without saturation: exact. So does
+//!              `vpdpwssd` with 2 products of i16, which takes the rows' zeros off: see [`Tile::begin`]
 //! Cost:        rows are quantised block by block in cache; a strip of 8 rows meets a panel in L1
 
 use super::int8::{Finish, Int8};
 use super::parts::{self, Output, Part};
-use super::rows::{quantise, quantise_here};
+use super::rows::{Row, quantise, quantise_here};
 use crate::activation::Activation;
 use crate::wide;
 use std::arch::x86_64::*;
@@ -49,7 +50,7 @@ pub(super) fn panels(weight: &[i8], outputs: usize, inputs: usize) -> Vec<Line> 
 struct Codes<'a> {
     codes: &'a [u8],
     stride: usize,
-    scales: &'a [f32],
+    rows: &'a [Row],
 }
 
 pub(super) fn product(rows: usize, x: &[f32], weight: &Int8, lines: &[Line], finish: &Finish, y: &mut [f32]) {
@@ -58,28 +59,28 @@ pub(super) fn product(rows: usize, x: &[f32], weight: &Int8, lines: &[Line], fin
     assert!(std::is_x86_feature_detected!("avx512vnni"), "int8: no VNNI");
     assert_eq!(lines.len(), groups * outputs.div_ceil(16), "int8: packed weights");
     assert_eq!(y.len(), rows * outputs, "int8: output has a wrong length");
-    assert!(weight.scales.len() == outputs && weight.offsets.len() == outputs);
+    assert!(weight.scales.len() == outputs && weight.sums.len() == outputs);
     let most = rows * outputs * inputs.max(1) / LEAST;
     let parts = parts::cut(rows, outputs.div_ceil(PANEL), most, rayon::current_num_threads());
     let out = Output::new(y);
     // Rows that meet their weights in several parts are quantised once for all of them.
     let shared = parts.get(1).is_some_and(|part| part.rows.start == 0);
-    let (mut codes, mut scales) = (Vec::new(), Vec::new());
+    let (mut codes, mut meanings) = (Vec::new(), Vec::new());
     if shared {
-        (codes, scales) = (vec![0; rows * stride], vec![0.0; rows]);
-        quantise(x, inputs, &mut codes, stride, &mut scales);
+        (codes, meanings) = (vec![0; rows * stride], vec![Row::default(); rows]);
+        quantise(x, [inputs, stride], &mut codes, &mut meanings);
     }
     parts::run(&parts, |part| {
-        let (mut own, mut own_scales) = (Vec::new(), [0.0; BLOCK]);
+        let (mut own, mut own_rows) = (Vec::new(), [Row::default(); BLOCK]);
         for row in part.rows.clone().step_by(BLOCK) {
             let count = BLOCK.min(part.rows.end - row);
             let left = if shared {
-                Codes { codes: &codes[row * stride..], stride, scales: &scales[row..] }
+                Codes { codes: &codes[row * stride..], stride, rows: &meanings[row..] }
             } else {
                 own.resize(count * stride, 0);
                 let x = &x[row * inputs..][..count * inputs];
-                quantise_here(x, inputs, &mut own, stride, &mut own_scales[..count]);
-                Codes { codes: &own, stride, scales: &own_scales }
+                quantise_here(x, [inputs, stride], &mut own, &mut own_rows[..count]);
+                Codes { codes: &own, stride, rows: &own_rows }
             };
             let block = Part { rows: row..row + count, panels: part.panels.clone() };
             // SAFETY: VNNI is there; sizes were asserted; parts are disjoint, and so are their blocks.
@@ -117,9 +118,9 @@ unsafe fn multiply(left: &Codes, weight: &Int8, lines: &[Line], finish: &Finish,
                     groups,
                     a: left.codes.as_ptr().add(strip * left.stride),
                     stride: left.stride,
-                    scales: left.scales.as_ptr().add(strip),
+                    rows: left.rows.as_ptr().add(strip),
                     b: lines.as_ptr().add(column / 16 * groups).cast(),
-                    offsets: weight.offsets.as_ptr().add(column),
+                    sums: weight.sums.as_ptr().add(column),
                     factors: weight.scales.as_ptr().add(column),
                     bias: finish.bias.map(|bias| bias.as_ptr().add(column)),
                     residual: finish.residual.map(|residual| residual.as_ptr().add(at)),
@@ -144,9 +145,9 @@ struct Tile {
     groups: usize,
     a: *const u8,
     stride: usize,
-    scales: *const f32,
+    rows: *const Row,
     b: *const i8,
-    offsets: *const i32,
+    sums: *const i32,
     factors: *const f32,
     bias: Option<*const f32>,
     residual: Option<*const f32>,
@@ -192,13 +193,7 @@ impl Tile {
         // SAFETY: `a` has M rows of 4 * groups codes, `b` as many lines for V lanes; what belongs to
         // the columns is read and written under the mask of those that are there.
         unsafe {
-            let mut sums = [[_mm512_setzero_si512(); V]; M];
-            for v in 0..V {
-                let offset = _mm512_maskz_loadu_epi32(mask(v), self.offsets.add(16 * v));
-                for r in 0..M {
-                    sums[r][v] = offset;
-                }
-            }
+            let mut sums = self.begin::<M, V>(mask(V - 1));
             let (mut a, mut b) = (self.a, self.b);
             for _ in 0..self.groups {
                 let mut right = [_mm512_setzero_si512(); V];
@@ -224,7 +219,7 @@ impl Tile {
                     None => _mm512_setzero_ps(),
                 };
                 for r in 0..M {
-                    let scale = _mm512_mul_ps(_mm512_set1_ps(*self.scales.add(r)), factor);
+                    let scale = _mm512_mul_ps(_mm512_set1_ps((*self.rows.add(r)).scale), factor);
                     let mut y = _mm512_mul_ps(_mm512_cvtepi32_ps(sums[r][v]), scale);
                     y = _mm512_add_ps(y, bias);
                     if let (Some(residual), None) = (self.residual, self.activation) {
@@ -238,6 +233,36 @@ impl Tile {
                 self.activate(activation, M);
             }
         }
+    }
+
+    /// `-zero S` for every row, `S` being the sum of an output's weights: `-127 S + (127 - zero) S`,
+    /// with `S = low + 256 high`, so that all factors fit into 16 bits (`high` for 66,000 inputs).
+    ///
+    /// # Safety
+    /// AVX-512 with VNNI; the pointers hold `M` rows and the sums of `V` lanes, the last one masked.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl,avx512vnni")]
+    unsafe fn begin<const M: usize, const V: usize>(&self, last: __mmask16) -> [[__m512i; V]; M] {
+        let (mut middle, mut halves) = ([_mm512_setzero_si512(); V], [_mm512_setzero_si512(); V]);
+        for v in 0..V {
+            let mask = if v + 1 == V { last } else { 0xffff };
+            // SAFETY: the sums of the panel, those of the last lane under the mask.
+            let sums = unsafe { _mm512_maskz_loadu_epi32(mask, self.sums.add(16 * v)) };
+            let low = _mm512_srai_epi32::<24>(_mm512_slli_epi32::<24>(sums));
+            let high = _mm512_slli_epi32::<8>(_mm512_sub_epi32(sums, low));
+            halves[v] = _mm512_mask_blend_epi16(0xaaaa_aaaa, low, high);
+            middle[v] = _mm512_sub_epi32(sums, _mm512_slli_epi32::<7>(sums));
+        }
+        let mut begin = [middle; M];
+        for r in 0..M {
+            // SAFETY: the rows of the tile.
+            let rest = 127 - unsafe { (*self.rows.add(r)).zero };
+            let factors = _mm512_set1_epi32(rest << 24 | rest & 0xffff); // rest, 256 rest
+            for v in 0..V {
+                begin[r][v] = _mm512_dpwssd_epi32(middle[v], factors, halves[v]);
+            }
+        }
+        begin
     }
 
     /// The activation, and the residual after it.

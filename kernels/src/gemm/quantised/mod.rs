@@ -19,7 +19,6 @@ mod rows;
 
 pub use bf16::{Bf16, linear_bf16};
 pub use int8::{Int8, linear_int8};
-pub use rows::quantise;
 
 #[cfg(test)]
 mod tests;

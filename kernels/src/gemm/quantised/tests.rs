@@ -1,3 +1,4 @@
+use super::rows::{Row, quantise};
 use super::*;
 use crate::activation::Activation;
 use crate::gemm::tests::numbers;
@@ -6,17 +7,28 @@ use crate::gemm::{Epilogue, linear};
 /// The definition in plain integers: rounds weights and rows, sums exactly, then finishes in f32.
 fn reference(rows: usize, x: &[f32], weight: &[f32], outputs: usize, epilogue: &Epilogue<f32>) -> Vec<f32> {
     let inputs = weight.len() / outputs;
-    let round = |row: &[f32]| {
+    let weights = |row: &[f32]| {
         let largest = row.iter().fold(0f32, |m, x| m.max(x.abs()));
         let inverse = if largest < 1e-30 { 0.0 } else { 127.0 / largest };
         let codes: Vec<i64> = row.iter().map(|x| (x * inverse).round_ties_even() as i64).collect();
         (codes, largest / 127.0)
     };
+    let numbers = |row: &[f32]| {
+        let (low, high) = row.iter().fold((0f32, 0f32), |(low, high), &x| (low.min(x), high.max(x)));
+        let inverse = if high - low < 1e-30 { 0.0 } else { 254.0 / (high - low) };
+        let zero = (-low * inverse).round_ties_even();
+        let code = |x: &f32| {
+            let code = ((x * inverse + 12_582_912.0 + zero) - 12_582_912.0) as i64;
+            assert!((0..256).contains(&code), "{x} of {low} .. {high}: {code}");
+            code - zero as i64
+        };
+        (row.iter().map(code).collect::<Vec<i64>>(), (high - low) / 254.0)
+    };
     let mut y = Vec::new();
     for r in 0..rows {
-        let (x, s) = round(&x[r * inputs..][..inputs]);
+        let (x, s) = numbers(&x[r * inputs..][..inputs]);
         for o in 0..outputs {
-            let (w, t) = round(&weight[o * inputs..][..inputs]);
+            let (w, t) = weights(&weight[o * inputs..][..inputs]);
             let sum: i64 = x.iter().zip(&w).map(|(x, w)| x * w).sum();
             let mut z = sum as f32 * (s * t) + epilogue.bias.map_or(0.0, |b| b[o]);
             z = epilogue.activation.map_or(z, |f| f.apply(z));
@@ -28,10 +40,28 @@ fn reference(rows: usize, x: &[f32], weight: &[f32], outputs: usize, epilogue: &
 
 #[test]
 fn three_numbers_in_eight_bits() {
-    let (mut codes, mut scales) = ([0; 8], [0.0; 2]);
-    quantise(&[1.0, -2.54, 0.015, 0.0, 0.0, 0.0], 3, &mut codes, 4, &mut scales);
-    assert_eq!(codes, [178, 1, 129, 128, 128, 128, 128, 128]); // 50, -127, 0.75 -> 1
-    assert!((scales[0] - 0.02).abs() < 1e-9 && scales[1] == 0.0);
+    let (mut codes, mut rows) = ([0; 12], [Row::default(); 3]);
+    let x = [1.54, -1.0, 0.015, 2.54, 0.0, 1.0, 0.0, 0.0, 0.0];
+    quantise(&x, [3, 4], &mut codes, &mut rows);
+    assert_eq!(codes, [254, 0, 102, 100, 254, 0, 100, 0, 0, 0, 0, 0]); // 0.015 is 1.5, to the even 2
+    assert!((rows[0].scale - 0.01).abs() < 1e-9 && rows[0].zero == 100);
+    assert!((rows[1].scale - 0.01).abs() < 1e-9 && rows[1].zero == 0);
+    assert_eq!(rows[2], Row::default());
+}
+
+#[test]
+fn both_ends_of_a_row_stay_in_a_byte() {
+    // Whatever the ends, also where both are halfway between two codes, and 0 is exact.
+    for i in 0..=2000 {
+        let (low, high) = (-(i as f32) / 2000.0, 1.0 - i as f32 / 2000.0);
+        let (mut codes, mut row) = ([0; 3], [Row::default()]);
+        quantise(&[low, 0.0, high], [3, 3], &mut codes, &mut row);
+        let value = |code: u8| row[0].scale * (i32::from(code) - row[0].zero) as f32;
+        assert_eq!(value(codes[1]), 0.0);
+        for (code, x) in [(codes[0], low), (codes[2], high)] {
+            assert!((value(code) - x).abs() <= 0.501 * row[0].scale, "{low} .. {high}: {codes:?} {row:?}");
+        }
+    }
 }
 
 #[test]
@@ -39,19 +69,21 @@ fn a_row_that_is_not_finite_does_not_pass_for_one() {
     for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
         let mut y = [0.0; 2];
         let weight = Int8::new(&[1.0, 1.0, 0.5, -1.0], 2, 2);
-        linear_int8(1, &[1.0, bad], &weight, Epilogue::default(), &mut y);
-        assert!(y.iter().all(|y| !y.is_finite()), "{bad}: {y:?}");
+        for x in [[1.0, bad], [-1.0, bad], [-bad, 0.0]] {
+            linear_int8(1, &x, &weight, Epilogue::default(), &mut y);
+            assert!(y.iter().all(|y| !y.is_finite()), "{x:?}: {y:?}");
+        }
     }
 }
 
 #[test]
 fn two_outputs_by_hand() {
-    let weight = Int8::new(&[1.27, -0.5, 0.0, 0.0], 2, 2);
+    let weight = Int8::new(&[1.27, -0.5, 0.0, 0.0, 0.0, 0.0], 2, 3);
     let mut y = [0.0; 2];
     let epilogue = Epilogue { bias: Some(&[1.0, 3.0]), ..Epilogue::default() };
-    linear_int8(1, &[2.0, 2.54], &weight, epilogue, &mut y);
-    // 2 -> 100, 2.54 -> 127, both by 0.02; weights 127 and -50 by 0.01
-    assert!((y[0] - (1.0 + (100.0 * 127.0 - 127.0 * 50.0) * 0.02 * 0.01)).abs() < 1e-5);
+    linear_int8(1, &[2.0, 2.54, 0.0], &weight, epilogue, &mut y);
+    // 2 -> 200, 2.54 -> 254, both by 0.01; weights 127 and -50 by 0.01
+    assert!((y[0] - (1.0 + (200.0 * 127.0 - 254.0 * 50.0) * 0.01 * 0.01)).abs() < 1e-5);
     assert_eq!(y[1], 3.0);
 }
 
@@ -85,11 +117,13 @@ fn integer_sums_are_exact_at_every_size() {
 
 #[test]
 fn the_largest_codes_do_not_saturate() {
-    let (inputs, outputs) = (4096, 20);
-    let (x, w) = (vec![1.0; inputs], vec![1.0; inputs * outputs]);
-    let mut y = vec![0.0; outputs];
-    linear_int8(1, &x, &Int8::new(&w, outputs, inputs), Epilogue::default(), &mut y);
-    assert!(y.iter().all(|y| (y / inputs as f32 - 1.0).abs() < 1e-6), "{y:?}");
+    let outputs = 20;
+    for (inputs, sign) in [(4096, 1.0), (4096, -1.0), (66_000, 1.0), (66_000, -1.0)] {
+        let (x, w) = (vec![sign; inputs], vec![1.0; inputs * outputs]);
+        let mut y = vec![0.0; outputs];
+        linear_int8(1, &x, &Int8::new(&w, outputs, inputs), Epilogue::default(), &mut y);
+        assert!(y.iter().all(|y| (y / inputs as f32 - sign).abs() < 1e-6), "{y:?}");
+    }
 }
 
 #[test]
