@@ -64,9 +64,9 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let reset = std::fs::write("/proc/self/clear_refs", "5");
     let before = reset.ok().and_then(|()| memory("VmRSS"));
     let (loss, d_hidden) = step()?;
+    let peak = memory("VmHWM");
     let norm = d_hidden.to_f64_vec().iter().map(|d| d * d).sum::<f64>().sqrt();
     drop(d_hidden);
-    let peak = memory("VmHWM");
     step()?;
     let cpu = cpu_ms();
     let mut times = Vec::with_capacity(rounds);
