@@ -22,7 +22,7 @@ impl Family {
         let has = |name: &str| vocab.get(name).is_some();
         match folder.family()?.as_str() {
             "gpt2" => Ok(Self::Gpt2),
-            "roberta" | "longformer" | "bart" | "camembert" => Ok(Self::Roberta),
+            "roberta" | "longformer" | "bart" => Ok(Self::Roberta),
             "deberta" => Ok(Self::Deberta),
             "" | "pretrained" if has("<s>") && has("</s>") => Ok(Self::Roberta),
             "" | "pretrained" if has("[CLS]") && has("[SEP]") => Ok(Self::Deberta),
