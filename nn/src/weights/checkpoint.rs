@@ -8,7 +8,7 @@ use bert4rs_tensor::{DType, Params, Tensor};
 
 use super::layout::{self, Layout};
 use super::names::{nearest, ours, under};
-use super::piece::Piece;
+use super::piece::{self, Piece};
 use super::source::{SINGLE, Source, sources};
 use crate::{Error, Result};
 
@@ -74,9 +74,14 @@ impl Checkpoint {
     pub fn open(folder: &Path) -> Result<Self> {
         let files = sources(folder)?;
         let mut tensors: BTreeMap<String, Place> = BTreeMap::new();
+        let modern = files.iter().any(|file| file.names().iter().any(|name| piece::is_modern_bert(name)));
         for (i, file) in files.iter().enumerate() {
             for raw in file.names() {
-                for (name, piece) in ours(&raw) {
+                let names = match piece::modern_bert_head(&raw) {
+                    Some(name) if modern => vec![(name, Piece::Whole)],
+                    Some(_) | None => ours(&raw),
+                };
+                for (name, piece) in names {
                     if let Some(Place { raw: first, .. }) = tensors.get(&name) {
                         let message = format!("{first} and {raw} are the same tensor; remove one");
                         return wrong(file.path(), message);

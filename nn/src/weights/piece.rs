@@ -58,19 +58,31 @@ pub(super) fn ours(name: &str) -> Option<Vec<(String, Piece)>> {
         .or_else(|| deberta(name))
 }
 
+/// Whether a name is one that only ModernBERT's files have.
+pub(super) fn is_modern_bert(name: &str) -> bool {
+    name.contains(".attn.Wqkv.")
+}
+
+/// Our name for a tensor of ModernBERT's head of pre-training, whose names others use for other things.
+pub(super) fn modern_bert_head(name: &str) -> Option<String> {
+    const NAMES: [(&str, &str); 3] = [
+        ("head.dense.", "cls.predictions.transform.dense."),
+        ("head.norm.", "cls.predictions.transform.LayerNorm."),
+        ("decoder.bias", "cls.predictions.bias"),
+    ];
+    NAMES.iter().find_map(|(from, to)| name.strip_prefix(from).map(|rest| format!("{to}{rest}")))
+}
+
 fn whole(name: impl Into<String>) -> Option<Vec<(String, Piece)>> {
     Some(vec![(name.into(), Piece::Whole)])
 }
 
 /// What stands outside of layers.
 fn outside(name: &str) -> Option<Vec<(String, Piece)>> {
-    const NAMES: [(&str, &str); 12] = [
+    const NAMES: [(&str, &str); 9] = [
         ("embeddings.tok_embeddings.", "embeddings.word_embeddings."),
         ("embeddings.norm.", "embeddings.LayerNorm."),
         ("final_norm.", "encoder.final_norm."),
-        ("head.dense.", "cls.predictions.transform.dense."),
-        ("head.norm.", "cls.predictions.transform.LayerNorm."),
-        ("decoder.bias", "cls.predictions.bias"),
         ("wte.", "embeddings.word_embeddings."),
         ("wpe.", "embeddings.position_embeddings."),
         ("ln_f.", "encoder.final_norm."),
@@ -183,6 +195,7 @@ mod tests {
             ["encoder.layer.1.attention.self.key.bias"]
         );
         assert_eq!(ours("encoder.layer.1.attention.self.key.bias"), None);
+        assert_eq!(ours("head.dense.weight"), None, "a head of ours has this name");
         let third = Piece::third(1, true);
         assert_eq!(third.shape(vec![4, 12]).unwrap(), [4, 4]);
         assert_eq!((third.shape(vec![12]).unwrap(), third.shape(vec![4, 11])), (vec![4], None));
