@@ -41,6 +41,32 @@ pub enum Command {
     Verify(Verify),
     /// Measure what 8 bits cost a model; where that is within the bound, --precision auto uses them
     Calibrate(Calibrate),
+    /// Small experiments: claims of articles, each with numbers, a plot and a verdict
+    #[command(subcommand)]
+    Lab(Lab),
+}
+
+#[derive(Subcommand)]
+pub enum Lab {
+    /// Name the experiments and what they claim
+    List,
+    /// Run one: some minutes on two cores
+    Run(LabRun),
+}
+
+#[derive(Args)]
+pub struct LabRun {
+    /// An experiment, as `lab list` names it
+    pub name: String,
+    /// The folder for report.md, report.json and the plots [default: lab-NAME]
+    #[arg(long, value_name = "DIR")]
+    pub out: Option<PathBuf>,
+    /// Repetitions from other random numbers
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    pub seeds: u16,
+    /// A run of a second that shows that everything works; its verdict means nothing
+    #[arg(long)]
+    pub smoke: bool,
 }
 
 #[derive(Args)]

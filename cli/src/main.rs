@@ -32,6 +32,7 @@ fn main() -> ExitCode {
         args::Command::Export(args) => command::export::run(args, cli.json),
         args::Command::Verify(args) => command::verify::run(args, cli.json),
         args::Command::Calibrate(args) => command::calibrate::run(args, cli.json),
+        args::Command::Lab(verb) => command::lab::run(verb, cli.json),
     };
     if cli.profile {
         output::say(output::profile_table(&profile::stop()).trim_end());

@@ -12,9 +12,11 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("bert4rs-nn", &["bert4rs-tensor"]),
     ("bert4rs-train", &["bert4rs-nn", "bert4rs-tensor"]),
     ("bert4rs-tasks", &["bert4rs-train", "bert4rs-nn", "bert4rs-tensor", "bert4rs-text"]),
+    ("bert4rs-lab", &["bert4rs-train", "bert4rs-nn", "bert4rs-tensor"]),
     (
         "bert4rs-cli",
         &[
+            "bert4rs-lab",
             "bert4rs-tasks",
             "bert4rs-train",
             "bert4rs-nn",

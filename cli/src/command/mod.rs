@@ -6,6 +6,7 @@ pub mod convert;
 pub mod eval;
 pub mod export;
 pub mod info;
+pub mod lab;
 pub mod predict;
 pub mod train;
 pub mod verify;

@@ -1,0 +1,4 @@
+//! Texts longer than those of training.
+
+mod distances;
+pub mod extension;

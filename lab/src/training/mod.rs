@@ -1,0 +1,3 @@
+//! How training begins.
+
+pub mod initial_deviation;
