@@ -1,5 +1,6 @@
 //! The context of a forward pass: training or inference, and the random numbers.
 
+use bert4rs_tensor::op::rounding::Half;
 use bert4rs_tensor::{Parameter, Rng, Tensor};
 
 use crate::Result;
@@ -9,17 +10,18 @@ use crate::Result;
 pub struct Ctx {
     rng: Option<Rng>,
     recompute: bool,
+    half: Option<Half>,
 }
 
 impl Ctx {
     /// Training: parameters are tracked and dropout is on.
     pub fn training(rng: Rng) -> Self {
-        Self { rng: Some(rng), recompute: false }
+        Self { rng: Some(rng), recompute: false, half: None }
     }
 
     /// Inference: nothing is tracked, nothing is random.
     pub fn inference() -> Self {
-        Self { rng: None, recompute: false }
+        Self { rng: None, recompute: false, half: None }
     }
 
     /// The same, with layers that keep their input only and run again in the backward pass.
@@ -30,6 +32,17 @@ impl Ctx {
     /// Whether layers run again in the backward pass.
     pub fn recomputes(&self) -> bool {
         self.recompute && self.is_training()
+    }
+
+    /// The same, with products of linear layers as a device with 16-bit products computes them: factors
+    /// and results, and their gradients, are rounded to the format, sums are exact to f32.
+    pub fn rounding(self, to: Half) -> Self {
+        Self { half: Some(to), ..self }
+    }
+
+    /// What products are rounded to, in training.
+    pub fn half(&self) -> Option<Half> {
+        self.half.filter(|_| self.is_training())
     }
 
     /// Whether this is training.

@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::run_folder::write_folder;
-use crate::{Error, Result, Score, TrainConfig};
+use crate::{Error, LossScale, Result, Score, TrainConfig};
 
 const NAME: &str = "checkpoint-";
 
@@ -32,6 +32,9 @@ pub(crate) struct State {
     /// Steps whose gradient was not finite: all, and the last ones in a row.
     pub skipped: u64,
     pub skipped_in_a_row: u64,
+    /// Of a run in f16.
+    #[serde(default)]
+    pub loss_scale: LossScale,
     /// The best score and the step it was reached at.
     pub best: Option<(Score, u64)>,
     /// Evaluations since then.

@@ -6,7 +6,7 @@ use bert4rs_tensor::Params;
 use serde::{Deserialize, Serialize};
 
 use crate::optim::{AdamW, Schedule};
-use crate::{Error, Result};
+use crate::{Error, Precision, Result};
 
 /// Settings of a training run.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -45,6 +45,10 @@ pub struct TrainConfig {
     /// Layers keep their input only and run again in the backward pass: a third more time for a
     /// fraction of the memory, and the same result bit for bit.
     pub recompute: bool,
+    /// In which numbers linear layers multiply.
+    pub precision: Precision,
+    /// A constant factor of the loss in f16, instead of one that adapts.
+    pub loss_scale: Option<f64>,
     /// Seed of everything random in the run.
     pub seed: u64,
     /// Evaluations without a better score after which training ends.
@@ -78,6 +82,8 @@ impl Default for TrainConfig {
             max_grad_norm: 1.0,
             accumulate: 1,
             recompute: false,
+            precision: Precision::F32,
+            loss_scale: None,
             seed: 42,
             patience: None,
             eval_every_steps: None,
@@ -135,6 +141,17 @@ impl TrainConfig {
         check("eps", self.eps, self.eps > 0.0, "a small positive number, usually 1e-6")?;
         let norm = self.max_grad_norm;
         check("max_grad_norm", norm, norm >= 0.0, "a positive number, usually 1, or 0 for no clipping")?;
+        if let Some(scale) = self.loss_scale {
+            check(
+                "loss_scale",
+                scale,
+                scale > 0.0,
+                "a positive number, usually 1024; without it the scale adapts",
+            )?;
+            if self.precision != Precision::F16 {
+                return Error::config("loss_scale", "is for train.precision = \"f16\" only; leave it out");
+            }
+        }
         if let Some(average) = self.average {
             check("average", average, decay(average), "0 or more and below 1, usually 0.999")?;
         }

@@ -16,8 +16,10 @@ pub(crate) struct Gradient {
     pub sums: Vec<Option<Tensor>>,
     /// The mean loss.
     pub loss: f64,
-    /// The norm of all of it.
+    /// The norm of all of it, without the scale.
     pub norm: f64,
+    /// The sums are this many times the gradient.
+    pub scale: f64,
 }
 
 impl Gradient {
@@ -32,13 +34,14 @@ impl Gradient {
     }
 }
 
-/// The gradient of step `step` (from 1) with respect to `trained`.
+/// The gradient of step `step` (from 1) with respect to `trained`, its losses times `scale`.
 pub(crate) fn gradient<O: Objective>(
     objective: &O,
     batches: &[Vec<&O::Example>],
     trained: &[Trained],
     config: &TrainConfig,
     step: u64,
+    scale: f64,
 ) -> Result<Gradient> {
     let weights: Vec<f64> = batches.iter().map(|b| objective.weight(b)).collect();
     let total: f64 = weights.iter().sum();
@@ -51,10 +54,14 @@ pub(crate) fn gradient<O: Objective>(
         if config.recompute {
             ctx = ctx.recomputing();
         }
+        if let Some(half) = config.precision.half() {
+            ctx = ctx.rounding(half);
+        }
         let loss = objective.loss(&mut ctx, batch);
         let loss = loss.map_err(|e| Error::task(format!("loss of step {step}"), e))?;
         mean_loss += share * loss.item()?;
-        let mut gradients = backward(if share == 1.0 { loss } else { loss.mul_scalar(share)? })?;
+        let mut gradients =
+            backward(if share * scale == 1.0 { loss } else { loss.mul_scalar(share * scale)? })?;
         for (sum, trained) in sums.iter_mut().zip(trained) {
             match (sum.as_mut(), gradients.take(&trained.parameter.leaf())) {
                 (Some(sum), Some(g)) => accumulate(sum, &g)?,
@@ -63,6 +70,6 @@ pub(crate) fn gradient<O: Objective>(
             }
         }
     }
-    let norm = squared_norm(sums.iter().flatten())?.sqrt();
-    Ok(Gradient { sums, loss: mean_loss, norm })
+    let norm = squared_norm(sums.iter().flatten())?.sqrt() / scale;
+    Ok(Gradient { sums, loss: mean_loss, norm, scale })
 }

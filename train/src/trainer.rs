@@ -17,7 +17,9 @@ use crate::gradient::{Gradient, gradient};
 use crate::log::{Line, Log};
 use crate::run_folder::{clean, write_folder};
 use crate::trained::{Trained, Update};
-use crate::{Error, Evaluated, Objective, Progress, Result, Score, TrainConfig, Watch};
+use crate::{
+    Error, Evaluated, LossScaleRule, Objective, Precision, Progress, Result, Score, TrainConfig, Watch,
+};
 
 /// This many steps in a row without a finite gradient end the run: it will not recover.
 const MOST_SKIPPED: u64 = 10;
@@ -167,9 +169,11 @@ impl<'a, O: Objective> Run<'a, O> {
         let tokens = batches.iter().flatten().map(|&i| self.lengths[i] as u64).sum();
         let examples: Vec<Vec<&O::Example>> =
             batches.iter().map(|b| b.iter().map(|&i| &self.examples[i]).collect()).collect();
-        let gradient = gradient(self.objective, &examples, &self.trained, self.config, self.state.step + 1)?;
+        let (number, scale) = (self.state.step + 1, self.loss_scale());
+        let gradient = gradient(self.objective, &examples, &self.trained, self.config, number, scale)?;
         let factor = self.config.schedule.factor(self.state.step, self.config.warmup(self.steps), self.steps);
         let is_finite = gradient.is_finite();
+        self.state.loss_scale.update(is_finite, &LossScaleRule::default());
         if is_finite {
             self.update(&gradient, factor)?;
             self.state.skipped_in_a_row = 0;
@@ -197,9 +201,17 @@ impl<'a, O: Objective> Run<'a, O> {
         if is_finite { Ok(()) } else { self.skipped(&gradient) }
     }
 
+    fn loss_scale(&self) -> f64 {
+        match self.config.precision {
+            Precision::F16 => self.config.loss_scale.unwrap_or(self.state.loss_scale.scale),
+            Precision::F32 | Precision::Bf16 => 1.0,
+        }
+    }
+
     fn update(&mut self, gradient: &Gradient, factor: f64) -> Result<()> {
         let most = self.config.max_grad_norm;
-        let gradient_scale = if most > 0.0 && gradient.norm > most { most / gradient.norm } else { 1.0 };
+        let clip = if most > 0.0 && gradient.norm > most { most / gradient.norm } else { 1.0 };
+        let gradient_scale = clip / gradient.scale;
         self.state.updates += 1;
         let update = Update { config: self.config, gradient_scale, lr_factor: factor, t: self.state.updates };
         for (trained, gradient) in self.trained.iter_mut().zip(&gradient.sums) {

@@ -50,7 +50,7 @@ impl FeedForward {
             let gate = gate.forward_with(ctx, x, Some(self.activation), None)?; // [T, size]
             return self.outer.forward_with(ctx, &gate.mul(&self.inner.forward(ctx, x)?)?, None, residual);
         }
-        if ctx.is_training() {
+        if ctx.is_training() && ctx.half().is_none() {
             // One operation keeps half of what two would.
             let (inner, outer) = (self.inner.values(ctx)?, self.outer.values(ctx)?);
             let [inner, outer] = [&inner, &outer].map(|(weight, bias)| Layer { weight, bias: bias.as_ref() });

@@ -59,7 +59,13 @@ impl Linear {
             return Ok(matrix.linear(x, After { bias: bias.as_ref(), activation, residual })?);
         }
         let (weight, bias) = self.values(ctx)?;
-        Ok(linear(x, &weight, After { bias: bias.as_ref(), activation, residual })?)
+        let Some(half) = ctx.half() else {
+            return Ok(linear(x, &weight, After { bias: bias.as_ref(), activation, residual })?);
+        };
+        let after = After { bias: bias.as_ref(), ..After::default() };
+        let y = linear(&x.rounded(half)?, &weight.rounded(half)?, after)?.rounded(half)?;
+        let y = activation.map_or(Ok(y.clone()), |f| y.activate(f))?;
+        Ok(residual.map_or(Ok(y.clone()), |r| y.add(r))?)
     }
 
     /// Weight `[N, K]` and bias `[N]`, tracked in training; an error for a prepared layer.

@@ -89,7 +89,10 @@ impl MaskedLanguageHead {
         let after = After { bias: Some(&bias), ..After::default() };
         match &self.prepared {
             Some(table) if !ctx.is_training() => Ok(table.linear(&x, after)?), // [T, V]
-            Some(_) | None => Ok(linear(&x, &ctx.value(&self.table), after)?),
+            Some(_) | None => {
+                let (x, table) = self.factors(ctx, x)?;
+                Ok(linear(&x, &table, after)?)
+            }
         }
     }
 
@@ -104,8 +107,18 @@ impl MaskedLanguageHead {
         let asked: Vec<usize> = (0..targets.len()).filter(|&i| targets[i] >= 0).collect();
         let targets: Vec<i64> = asked.iter().map(|&i| targets[i]).collect();
         let x = self.transform(ctx, &hidden.rows(&asked)?)?; // [N, size]
-        let (table, bias) = (ctx.value(&self.table), ctx.value(&self.bias));
+        let bias = ctx.value(&self.bias);
+        let (x, table) = self.factors(ctx, x)?;
         linear_cross_entropy(&x, &table, Some(&bias), &targets, label_smoothing)
+    }
+
+    /// Rows and table as their product takes them.
+    fn factors(&self, ctx: &Ctx, x: Tensor) -> Result<(Tensor, Tensor)> {
+        let table = ctx.value(&self.table);
+        match ctx.half() {
+            None => Ok((x, table)),
+            Some(half) => Ok((x.rounded(half)?, table.rounded(half)?)),
+        }
     }
 
     /// What the word embeddings are compared with.

@@ -2,7 +2,7 @@
 //! here; every one returns an error on shapes or types it cannot take.
 //!
 //! Elementary (gradients of any order): arithmetic, reduction, layout, index, matmul, activation,
-//! softmax. Fused (first-order gradients, written by hand): linear, feed forward, normalization, attention,
+//! softmax, rounding. Fused (first-order gradients, written by hand): linear, feed forward, normalization, attention,
 //! rotary, cross entropy (of logits, of a product), span loss, CRF, recurrence, dropout, unfold, Fourier,
 //! per text, recomputation. Without gradients: prepared.
 
@@ -29,6 +29,7 @@ pub mod prepared;
 pub mod recompute;
 pub mod reduce;
 pub mod rotary;
+pub mod rounding;
 pub mod softmax;
 pub mod span_score;
 pub mod unary;

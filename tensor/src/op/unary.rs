@@ -119,7 +119,7 @@ impl Tensor {
     }
 }
 
-fn unary(
+pub(super) fn unary(
     op: &'static str,
     x: &Tensor,
     f32_rule: impl Fn(f32) -> f32 + Sync + Send,

@@ -249,3 +249,36 @@ impl Watch for Notes {
         self.0.insert(0, message.into());
     }
 }
+
+#[test]
+fn sixteen_bits_train_as_well_and_small_scales_adapt() {
+    use bert4rs_train::Precision;
+    let examples = points(200, 1);
+    let score = |precision| {
+        let toy = Toy::new(DType::F32, 8, 0.0);
+        let config = TrainConfig { epochs: 8, precision, ..quick() };
+        let (toy, dir) = run(toy, &examples, &config);
+        let skipped = log(dir.path(), "skipped").len();
+        (toy.evaluate().unwrap().main, toy.weights(), skipped)
+    };
+    let (single, weights, _) = score(Precision::F32);
+    for precision in [Precision::Bf16, Precision::F16] {
+        let (half, others, skipped) = score(precision);
+        assert!((half - single).abs() < 0.05, "{precision:?}: {half} {single}");
+        assert_ne!(weights, others, "{precision:?}");
+        assert_eq!(skipped, 0);
+    }
+}
+
+#[test]
+fn a_scale_that_overflows_halves_until_it_does_not() {
+    use bert4rs_train::Precision;
+    let mut examples = points(64, 3);
+    // Gradients of about 8: times 65536 they are beyond f16.
+    examples.iter_mut().for_each(|p| p.at.iter_mut().for_each(|x| *x *= 8.0));
+    let config = TrainConfig { epochs: 4, precision: Precision::F16, ..quick() };
+    let (toy, dir) = run(Toy::new(DType::F32, 8, 0.0), &examples, &config);
+    let skipped = log(dir.path(), "skipped").len();
+    assert!((1..8).contains(&skipped), "{skipped}");
+    assert!(toy.weights().iter().all(|w| w.is_finite()));
+}

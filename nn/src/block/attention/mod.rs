@@ -157,6 +157,10 @@ impl SelfAttention {
     fn inputs(&self, ctx: &Ctx, x: &Tensor) -> Result<Tensor> {
         match &self.inputs {
             Inputs::Joint(joint) => joint.forward(ctx, x),
+            Inputs::Apart(apart) if ctx.half().is_some() => {
+                let parts = apart.iter().map(|layer| layer.forward(ctx, x)).collect::<Result<Vec<_>>>()?;
+                Ok(Tensor::concat(&parts.iter().collect::<Vec<_>>(), -1)?)
+            }
             Inputs::Apart(apart) => {
                 let values = apart.iter().map(|layer| layer.values(ctx)).collect::<Result<Vec<_>>>()?;
                 let layers: Vec<Layer> =
