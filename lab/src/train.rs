@@ -8,7 +8,7 @@ use bert4rs_train::Schedule;
 use bert4rs_train::optim::{AdamW, Slot};
 
 /// How a model is trained.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Recipe {
     /// Updates.
     pub steps: usize,

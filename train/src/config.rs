@@ -141,6 +141,20 @@ impl TrainConfig {
         check("eps", self.eps, self.eps > 0.0, "a small positive number, usually 1e-6")?;
         let norm = self.max_grad_norm;
         check("max_grad_norm", norm, norm >= 0.0, "a positive number, usually 1, or 0 for no clipping")?;
+        if let Schedule::Piecewise(points) = &self.schedule {
+            let rises = points.windows(2).all(|p| p[0].0 < p[1].0);
+            if points.is_empty() || !rises || points.iter().any(|p| !(p.1 >= 0.0 && p.1.is_finite())) {
+                let expected =
+                    "expected points like [[1000, 1.0], [2000, 0.1]]: growing steps, factors of 0 or more";
+                return Error::config("schedule", format!("piecewise is {points:?}, {expected}"));
+            }
+            if self.warmup_steps.is_some() {
+                return Error::config(
+                    "warmup_steps",
+                    "is for other schedules; a point of piecewise is its end",
+                );
+            }
+        }
         if let Some(scale) = self.loss_scale {
             check(
                 "loss_scale",

@@ -171,7 +171,8 @@ impl<'a, O: Objective> Run<'a, O> {
             batches.iter().map(|b| b.iter().map(|&i| &self.examples[i]).collect()).collect();
         let (number, scale) = (self.state.step + 1, self.loss_scale());
         let gradient = gradient(self.objective, &examples, &self.trained, self.config, number, scale)?;
-        let factor = self.config.schedule.factor(self.state.step, self.config.warmup(self.steps), self.steps);
+        let factor =
+            self.config.schedule.factor(self.state.updates, self.config.warmup(self.steps), self.steps);
         let is_finite = gradient.is_finite();
         self.state.loss_scale.update(is_finite, &LossScaleRule::default());
         if is_finite {

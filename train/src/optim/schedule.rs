@@ -1,13 +1,17 @@
 //! Learning-rate schedules: warm-up, then decay.
 //! Definition:  step s = 0, 1, ..; w warm-up steps of n: (s + 1) / w while s < w; then with
 //!              p = (s - w) / (n - w): constant 1, linear 1 - p, cosine (1 + cos(pi p)) / 2
-//! Numerics:    no step has factor 0, neither the first nor the last, so that none is wasted
+//!              piecewise: straight lines between points (step, factor), level after the last, from 0 at
+//!              step 0 when there is no point there; warm-up is one of its lines
+//! Numerics:    no step has factor 0, neither the first nor the last, so that none is wasted; piecewise,
+//!              which is as bert4keras has it, may say otherwise
 //! Reference:   Vaswani et al., 2017 (warm-up); Loshchilov, Hutter, SGDR, 2016 (cosine)
+//! Vectors:     bert-init-std-0.02.json, whose warm-up starts one step earlier, at 0
 
 use serde::{Deserialize, Serialize};
 
 /// The shape after the warm-up.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Schedule {
     /// Straight down to 0: the usual choice for fine-tuning.
@@ -17,20 +21,34 @@ pub enum Schedule {
     Constant,
     /// Half a cosine down to 0.
     Cosine,
+    /// Lines between points of step and factor, in the order of steps: `{ piecewise = [[1000, 1.0], [2000, 0.1]] }`.
+    Piecewise(Vec<(u64, f64)>),
 }
 
 impl Schedule {
     /// The factor of the learning rate at `step` (from 0) of `steps`, `warmup` of them warm-up.
-    pub fn factor(self, step: u64, warmup: u64, steps: u64) -> f64 {
+    pub fn factor(&self, step: u64, warmup: u64, steps: u64) -> f64 {
+        if let Schedule::Piecewise(points) = self {
+            return on_line(points, step);
+        }
         if step < warmup {
             return (step + 1) as f64 / warmup as f64;
         }
         let progress = ((step - warmup) as f64 / steps.saturating_sub(warmup).max(1) as f64).min(1.0);
         match self {
             Schedule::Linear => 1.0 - progress,
-            Schedule::Constant => 1.0,
+            Schedule::Constant | Schedule::Piecewise(_) => 1.0,
             Schedule::Cosine => 0.5 * (1.0 + (std::f64::consts::PI * progress).cos()),
         }
+    }
+}
+
+fn on_line(points: &[(u64, f64)], step: u64) -> f64 {
+    let next = points.partition_point(|&(at, _)| at <= step);
+    let (start, from) = next.checked_sub(1).map_or((0, 0.0), |i| points[i]);
+    match points.get(next) {
+        Some(&(end, to)) => from + (to - from) * (step - start) as f64 / (end - start) as f64,
+        None => from,
     }
 }
 
