@@ -7,9 +7,9 @@
 
 use bert4rs_tensor::op::gru::gru;
 use bert4rs_tensor::op::prepared::WeightPrecision;
-use bert4rs_tensor::{Packed, Parameter, ParameterKind, Tensor};
+use bert4rs_tensor::{Parameter, ParameterKind, Tensor};
 
-use super::Linear;
+use super::{CellKind, Linear, Recurrence, Sight, Surroundings};
 use crate::{Builder, Ctx, Init, Result};
 
 /// One layer of one or two directions.
@@ -57,11 +57,18 @@ impl Gru {
     }
 
     /// The hidden states of every token; both directions side by side.
-    pub fn forward(&self, ctx: &Ctx, x: &Tensor, batch: &Packed) -> Result<Tensor> {
+    pub fn forward(&self, ctx: &Ctx, x: &Tensor, around: &Surroundings) -> Result<Tensor> {
         let mut outputs = Vec::with_capacity(self.directions.len());
         for Direction { input, recurrent, bias, reverse } in &self.directions {
             let gates = input.forward(ctx, x)?; // [T, 3H]
-            outputs.push(gru(&gates, &ctx.value(recurrent), &ctx.value(bias), batch, *reverse)?);
+            let (recurrent, bias) = (ctx.value(recurrent), ctx.value(bias));
+            let hidden = gru(&gates, &recurrent, &bias, around.batch, *reverse)?;
+            if let Some(watch) = around.watch {
+                let (gates, recurrent, bias, hidden) = (&gates, &recurrent, Some(&bias), &hidden);
+                let (cell, reverse) = (CellKind::Gru, *reverse);
+                watch(Sight::Recurrence(Recurrence { cell, gates, recurrent, bias, hidden, reverse }))?;
+            }
+            outputs.push(hidden);
         }
         Ok(Tensor::concat(&outputs.iter().collect::<Vec<_>>(), -1)?) // [T, D]
     }

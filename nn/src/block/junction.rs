@@ -7,7 +7,7 @@
 
 use bert4rs_tensor::{Packed, Parameter, ParameterKind, Tensor};
 
-use super::{Norm, dropout};
+use super::{Norm, PartKind, Sight, Watch, dropout};
 use crate::encoder::{self, DropoutMask, EncoderConfig, ResidualScale, Wiring};
 use crate::{Builder, Ctx, Init, Result};
 
@@ -80,28 +80,64 @@ impl Junction {
     pub fn join(&self, ctx: &mut Ctx, x: &Tensor, batch: &Packed, part: Part) -> Result<Tensor> {
         let seed = ctx.seed(self.dropout);
         let inside = self.inside(ctx, x)?;
-        let residual = match &self.stream {
-            Stream::One => Some(x.clone()),
-            Stream::Nothing => None,
-            Stream::Fixed(factor) => Some(x.mul_scalar(*factor)?),
-            Stream::Learned(omega) => Some(x.mul(&ctx.value(omega))?),
-        };
+        let residual = self.residual(ctx, x)?;
         let sum = match (seed, &self.branch) {
             (None, Branch::One) => part(ctx, &inside, residual.as_ref())?,
-            (_, branch) => {
-                let mut y = part(ctx, &inside, None)?;
-                if let Some(seed) = seed {
-                    y = dropout(&y, self.dropout, seed, self.dropout_mask, batch)?;
-                }
-                let y = match branch {
-                    Branch::One => y,
-                    Branch::Fixed(factor) => y.mul_scalar(*factor)?,
-                    Branch::Learned(scale) => y.mul(&ctx.value(scale))?,
-                };
+            (seed, _) => {
+                let y = self.added(ctx, &inside, seed, batch, part)?;
                 plus(y, residual.as_ref())?
             }
         };
         if self.wiring.reads_normed() { Ok(sum) } else { self.norm.forward(ctx, &sum) }
+    }
+
+    /// As [`Junction::join`], and shows both sides of the sum.
+    pub(crate) fn observe(
+        &self,
+        ctx: &mut Ctx,
+        x: &Tensor,
+        batch: &Packed,
+        part: Part,
+        kind: PartKind,
+        watch: &Watch,
+    ) -> Result<Tensor> {
+        let seed = ctx.seed(self.dropout);
+        let inside = self.inside(ctx, x)?;
+        let stream = self.residual(ctx, x)?;
+        let branch = self.added(ctx, &inside, seed, batch, part)?;
+        watch(Sight::Sum { part: kind, stream: stream.as_ref(), branch: &branch })?;
+        let sum = plus(branch, stream.as_ref())?;
+        if self.wiring.reads_normed() { Ok(sum) } else { self.norm.forward(ctx, &sum) }
+    }
+
+    /// What comes in, with its factor.
+    fn residual(&self, ctx: &Ctx, x: &Tensor) -> Result<Option<Tensor>> {
+        Ok(match &self.stream {
+            Stream::One => Some(x.clone()),
+            Stream::Nothing => None,
+            Stream::Fixed(factor) => Some(x.mul_scalar(*factor)?),
+            Stream::Learned(omega) => Some(x.mul(&ctx.value(omega))?),
+        })
+    }
+
+    /// What the part adds, with dropout and its factor.
+    fn added(
+        &self,
+        ctx: &mut Ctx,
+        inside: &Tensor,
+        seed: Option<u64>,
+        batch: &Packed,
+        part: Part,
+    ) -> Result<Tensor> {
+        let mut y = part(ctx, inside, None)?;
+        if let Some(seed) = seed {
+            y = dropout(&y, self.dropout, seed, self.dropout_mask, batch)?;
+        }
+        Ok(match &self.branch {
+            Branch::One => y,
+            Branch::Fixed(factor) => y.mul_scalar(*factor)?,
+            Branch::Learned(scale) => y.mul(&ctx.value(scale))?,
+        })
     }
 
     /// As [`Junction::join`]. With Admin's wiring it first sets `omega` to the root of `spread`, the

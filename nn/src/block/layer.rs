@@ -10,7 +10,7 @@ use bert4rs_tensor::{Packed, Tensor};
 use super::attention::{Carried, Relative};
 use super::mixer::Mixer;
 use super::position::Rotation;
-use super::{FeedForward, Junction, Part};
+use super::{FeedForward, Junction, Part, PartKind, Watch};
 use crate::encoder::{self, EncoderConfig, Role};
 use crate::{Builder, Ctx, Result};
 
@@ -30,13 +30,24 @@ pub struct Surroundings<'a> {
     pub relative: Option<Relative>,
     /// What residual scores hand from layer to layer.
     pub carried: RefCell<Carried>,
+    /// Who looks on, if anybody does.
+    pub watch: Option<&'a Watch<'a>>,
 }
 
 impl<'a> Surroundings<'a> {
     /// Nothing but a batch and a mask.
     pub fn plain(batch: &'a Packed, mask: &'a Mask) -> Self {
         let carried = RefCell::default();
-        Self { batch, mask, rotation: None, local_rotation: None, bias: None, relative: None, carried }
+        Self {
+            batch,
+            mask,
+            rotation: None,
+            local_rotation: None,
+            bias: None,
+            relative: None,
+            carried,
+            watch: None,
+        }
     }
 }
 
@@ -78,7 +89,16 @@ impl Layer {
 
     /// The layer's output.
     pub fn forward(&self, ctx: &mut Ctx, x: &Tensor, around: &Surroundings) -> Result<Tensor> {
-        self.run(ctx, x, around, &mut |junction, ctx, x, part| junction.join(ctx, x, around.batch, part))
+        let Some(watch) = around.watch else {
+            return self.run(ctx, x, around, &mut |junction, ctx, x, part| {
+                junction.join(ctx, x, around.batch, part)
+            });
+        };
+        self.run(ctx, x, around, &mut |junction, ctx, x, part| {
+            let mixes = std::ptr::eq(junction, &self.mixer.1);
+            let kind = if mixes { PartKind::Mixer } else { PartKind::FeedForward };
+            junction.observe(ctx, x, around.batch, part, kind, watch)
+        })
     }
 
     /// As [`Layer::forward`], and sets the scales of Admin by the branches seen; see

@@ -6,9 +6,9 @@
 
 use bert4rs_tensor::op::lstm::lstm;
 use bert4rs_tensor::op::prepared::WeightPrecision;
-use bert4rs_tensor::{Packed, Parameter, ParameterKind, Tensor};
+use bert4rs_tensor::{Parameter, ParameterKind, Tensor};
 
-use super::Linear;
+use super::{CellKind, Linear, Recurrence, Sight, Surroundings};
 use crate::{Builder, Ctx, Init, Result};
 
 /// One layer of one or two directions.
@@ -62,11 +62,18 @@ impl Lstm {
     }
 
     /// The hidden states of every token; both directions side by side.
-    pub fn forward(&self, ctx: &Ctx, x: &Tensor, batch: &Packed) -> Result<Tensor> {
+    pub fn forward(&self, ctx: &Ctx, x: &Tensor, around: &Surroundings) -> Result<Tensor> {
         let mut outputs = Vec::with_capacity(self.directions.len());
         for direction in &self.directions {
             let gates = direction.input.forward(ctx, x)?; // [T, 4H]
-            outputs.push(lstm(&gates, &ctx.value(&direction.recurrent), batch, direction.reverse)?);
+            let recurrent = ctx.value(&direction.recurrent);
+            let hidden = lstm(&gates, &recurrent, around.batch, direction.reverse)?;
+            if let Some(watch) = around.watch {
+                let (gates, recurrent, hidden) = (&gates, &recurrent, &hidden);
+                let (cell, bias, reverse) = (CellKind::Lstm, None, direction.reverse);
+                watch(Sight::Recurrence(Recurrence { cell, gates, recurrent, bias, hidden, reverse }))?;
+            }
+            outputs.push(hidden);
         }
         Ok(Tensor::concat(&outputs.iter().collect::<Vec<_>>(), -1)?) // [T, D]
     }

@@ -15,6 +15,7 @@ mod norm;
 pub mod pooling;
 pub mod position;
 mod recompute;
+mod sight;
 
 pub use attention::SelfAttention;
 pub use dropout::dropout;
@@ -29,3 +30,4 @@ pub use linear::Linear;
 pub use lstm::Lstm;
 pub use norm::Norm;
 pub use recompute::forward_recomputed;
+pub use sight::{CellKind, PartKind, Recurrence, Sight, Watch};

@@ -10,7 +10,7 @@ use super::embedding::TokenEmbedding;
 use super::parts::Sharing;
 use super::positions::Positions;
 use super::wiring::Wiring;
-use crate::block::{self, Layer, forward_recomputed};
+use crate::block::{self, Layer, Sight, Surroundings, Watch, forward_recomputed};
 use crate::{Builder, Ctx, Result};
 
 /// What an encoder reads.
@@ -67,16 +67,26 @@ impl Encoder {
 
     /// The hidden states `[T, D]` of the last layer.
     pub fn forward(&self, ctx: &mut Ctx, input: EncoderInput, mask: &Mask) -> Result<Tensor> {
-        self.run(ctx, input, mask, |_| ())
+        self.run(ctx, input, mask, None, |_| Ok(()))
     }
 
     /// The embedding and the output of every layer, the last as [`Encoder::forward`] gives it.
     pub fn forward_all(&self, ctx: &mut Ctx, input: EncoderInput, mask: &Mask) -> Result<Vec<Tensor>> {
         let mut all = Vec::with_capacity(self.layers.len() + 1);
-        let last = self.run(ctx, input, mask, |x| all.push(x.clone()))?;
+        let last = self.run(ctx, input, mask, None, |x| {
+            all.push(x.clone());
+            Ok(())
+        })?;
         all.pop();
         all.push(last);
         Ok(all)
+    }
+
+    /// As [`Encoder::forward`], and shows what happens: the embedding; of every layer what its parts show,
+    /// the sums around them, and its output. Weights of attention come text by text, in their order,
+    /// without those that are empty. Results differ from `forward` by rounding only.
+    pub fn observe(&self, ctx: &mut Ctx, input: EncoderInput, mask: &Mask, watch: &Watch) -> Result<Tensor> {
+        self.run(ctx, input, mask, Some(watch), |x| watch(Sight::Hidden(x)))
     }
 
     fn run(
@@ -84,22 +94,23 @@ impl Encoder {
         ctx: &mut Ctx,
         input: EncoderInput,
         mask: &Mask,
-        mut seen: impl FnMut(&Tensor),
+        watch: Option<&Watch>,
+        mut seen: impl FnMut(&Tensor) -> Result<()>,
     ) -> Result<Tensor> {
         self.config.check_mask(mask)?;
         self.embedding.check(&input, self.config.limits())?;
-        let around = self.positions.around(ctx, input.batch, mask)?;
+        let around = Surroundings { watch, ..self.positions.around(ctx, input.batch, mask)? };
         let mut x = self.embedding.forward(ctx, &input)?; // [T, D]
-        seen(&x);
+        seen(&x)?;
         for index in 0..self.config.layers {
             let layer = &self.layers[self.config.group(index)];
             // What is carried from layer to layer has to be kept anyway.
-            x = if ctx.recomputes() && !self.config.carries_scores() {
+            x = if ctx.recomputes() && !self.config.carries_scores() && watch.is_none() {
                 forward_recomputed(layer, ctx, &x, &around)?
             } else {
                 layer.forward(ctx, &x, &around)?
             };
-            seen(&x);
+            seen(&x)?;
         }
         if let Some(norm) = &self.final_norm {
             x = norm.forward(ctx, &x)?;

@@ -10,6 +10,7 @@ use bert4rs_tensor::Tensor;
 use super::pairs::gather_pairs;
 use super::relative::{Relative, deberta_bucket, disentangled_scores};
 use super::{SelfAttention, heads_of, mix_heads, rows_of, scaled_scores, visible, visible_softmax};
+use crate::block::Sight;
 use crate::block::layer::Surroundings;
 use crate::encoder::ResidualScores;
 use crate::{Ctx, Result};
@@ -55,6 +56,9 @@ impl SelfAttention {
             }
             if let Some(after) = &self.after {
                 weights = mix_heads(&weights, &ctx.value(after))?;
+            }
+            if let Some(watch) = around.watch {
+                watch(Sight::Weights { text: index, weights: &weights })?;
             }
             let mut out = weights.matmul(&v)?; // [H, L, V]
             if let Some(Relative::Keys(keys)) = &around.relative {

@@ -141,6 +141,7 @@ impl SelfAttention {
             || self.before.is_some()
             || self.after.is_some()
             || around.relative.is_some()
+            || around.watch.is_some()
     }
 
     fn how(&self, ctx: &mut Ctx, around: &Surroundings) -> Result<Attention> {

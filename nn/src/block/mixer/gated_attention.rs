@@ -14,7 +14,7 @@ use bert4rs_tensor::{Error as TensorError, Packed, Parameter, ParameterKind, Ten
 
 use super::mixed_chunk::{Operands, mixed_chunk};
 use super::visible::{masked, visible};
-use crate::block::{Linear, Surroundings};
+use crate::block::{Linear, Sight, Surroundings, Watch};
 use crate::encoder::GatedWeights;
 use crate::{Builder, Ctx, Init, Result};
 
@@ -125,12 +125,31 @@ impl GatedAttention {
                 mixed_chunk(operands, around.batch, chunk, *around.mask == Mask::Causal)?
             }
             (Some(_), None) | (None, _) => {
+                if let Some(watch) = around.watch {
+                    show(&q, &k, around, weights, watch)?;
+                }
                 let drop = ctx.seed(dropout).map(|seed| (dropout, seed));
                 gather(&q, &k, &v, around.batch, around.mask, weights, drop)?
             }
         };
         self.output.forward_with(ctx, &u.mul(&gathered)?, None, residual)
     }
+}
+
+/// Shows the weights of every text, as [`gather`] makes them.
+fn show(q: &Tensor, k: &Tensor, around: &Surroundings, how: GatedWeights, watch: &Watch) -> Result<()> {
+    let batch = around.batch;
+    for text in (0..batch.sequences()).filter(|&b| batch.length(b) > 0) {
+        let rows = |x: &Tensor| x.narrow(0, batch.offsets()[text], batch.length(text));
+        let a = weigh(&scores(&rows(q)?, &rows(k)?)?, how, around.mask, text)?; // [n, n]
+        watch(Sight::Weights { text, weights: &a.reshape(&[1, a.shape()[0], a.shape()[1]])? })?;
+    }
+    Ok(())
+}
+
+/// `q k^T / sqrt(s)` of a text, `[n, n]`.
+fn scores(q: &Tensor, k: &Tensor) -> std::result::Result<Tensor, TensorError> {
+    q.matmul_t(k)?.mul_scalar((q.shape()[1] as f64).sqrt().recip())
 }
 
 /// `weights(q k^T / sqrt(s)) v` of every text, `[T, size]`; `drop` is the rate and seed of a dropout of
@@ -147,9 +166,7 @@ pub fn gather(
     let width = v.shape().last().copied().unwrap_or(0);
     let mask = mask.clone();
     Ok(per_text(&[q, k, v], &[], batch, width, move |b, x, _| {
-        let scale = (x[0].shape()[1] as f64).sqrt().recip();
-        let scores = x[0].matmul_t(&x[1])?.mul_scalar(scale)?; // [n, n]
-        let mut a = weigh(&scores, weights, &mask, b)?;
+        let mut a = weigh(&scores(&x[0], &x[1])?, weights, &mask, b)?; // [n, n]
         if let Some((rate, seed)) = drop {
             a = a.dropout(rate, seed.wrapping_add(b as u64))?;
         }

@@ -142,8 +142,8 @@ impl Mixer {
         let batch = around.batch;
         match self {
             Mixer::Attention(part) => part.forward(ctx, x, around, residual),
-            Mixer::Lstm(part) => plus(part.forward(ctx, x, batch)?, residual),
-            Mixer::Gru(part) => plus(part.forward(ctx, x, batch)?, residual),
+            Mixer::Lstm(part) => plus(part.forward(ctx, x, around)?, residual),
+            Mixer::Gru(part) => plus(part.forward(ctx, x, around)?, residual),
             Mixer::GatedConvolution(part) => plus(part.forward(ctx, x, batch)?, residual),
             Mixer::GatedAttention(part) => part.forward(ctx, x, around, residual),
             Mixer::SpatialGate(part) => part.forward(ctx, x, around, residual),
