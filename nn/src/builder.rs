@@ -57,6 +57,47 @@ pub enum Init {
     Orthogonal,
 }
 
+/// How a parameter of a new model starts.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Start {
+    /// Of the parameter.
+    pub name: String,
+    /// What it is for.
+    pub kind: ParameterKind,
+    /// Of the parameter.
+    pub shape: Vec<usize>,
+    /// How it starts; some recurrent biases are changed after that.
+    pub init: Init,
+}
+
+impl Start {
+    /// The root of the mean square that its numbers have.
+    pub fn scale(&self) -> f64 {
+        let (out, inputs) = fans(&self.shape);
+        let (sum, inputs) = ((inputs + out).max(1) as f64, inputs.max(1) as f64);
+        match self.init {
+            Init::Zeros => 0.0,
+            Init::Ones | Init::Ntk => 1.0,
+            Init::Normal { deviation } => deviation,
+            Init::Uniform { limit } => limit / 3f64.sqrt(),
+            Init::Xavier => (2.0 / sum).sqrt(),
+            Init::XavierNormal { gain } => gain * (2.0 / sum).sqrt(),
+            Init::LeCun | Init::Orthogonal => inputs.sqrt().recip(),
+            Init::FanIn { gain } | Init::TruncatedFanIn { gain } => gain / inputs.sqrt(),
+            Init::TruncatedNormal { sigma } => sigma * Init::TRUNCATED_RATIO,
+            Init::Constant { value } => value.abs(),
+        }
+    }
+}
+
+/// Outputs and inputs of a matrix.
+fn fans(shape: &[usize]) -> (usize, usize) {
+    match shape {
+        [out, rest @ ..] if !rest.is_empty() => (*out, rest.iter().product::<usize>()),
+        _ => (1, shape.iter().product()),
+    }
+}
+
 impl Init {
     /// Deviation of a normal number that is cut at two deviations, relative to before.
     pub const TRUNCATED_RATIO: f64 = 0.879_625_661_034; // sqrt(1 - 4 phi(2) / (2 Phi(2) - 1))
@@ -69,24 +110,31 @@ pub struct Builder<'a> {
     prefix: String,
     dtype: DType,
     blank: bool,
+    starts: Option<&'a mut Vec<Start>>,
 }
 
 impl<'a> Builder<'a> {
     /// A builder at the root.
     pub fn new(params: &'a mut Params, rng: &'a mut Rng, dtype: DType) -> Self {
-        Self { params, rng, prefix: String::new(), dtype, blank: false }
+        Self { params, rng, prefix: String::new(), dtype, blank: false, starts: None }
     }
 
     /// The builder of a part; an empty name is the same place.
     pub fn at(&mut self, name: impl std::fmt::Display) -> Builder<'_> {
-        let prefix = self.path(&name.to_string());
-        Builder { params: self.params, rng: self.rng, prefix, dtype: self.dtype, blank: self.blank }
+        let prefix = path(&self.prefix, &name.to_string());
+        let starts = self.starts.as_deref_mut();
+        Builder { params: self.params, rng: self.rng, prefix, dtype: self.dtype, blank: self.blank, starts }
     }
 
     /// The same place, with parameters that start at 0: for values that are read next, which saves the
     /// time of random ones.
     pub fn blank(&mut self) -> Builder<'_> {
         Builder { blank: true, ..self.at("") }
+    }
+
+    /// The same place, as [`Builder::blank`], with a list of how parameters would start otherwise.
+    pub fn listing<'b>(&'b mut self, starts: &'b mut Vec<Start>) -> Builder<'b> {
+        Builder { starts: Some(starts), ..self.blank() }
     }
 
     /// The type of new parameters.
@@ -102,23 +150,16 @@ impl<'a> Builder<'a> {
         kind: ParameterKind,
         init: Init,
     ) -> Result<Parameter> {
-        let value = self.initial(shape, if self.blank { Init::Zeros } else { init })?;
-        Ok(self.params.add(&self.path(name), &value, kind)?)
-    }
-
-    fn path(&self, name: &str) -> String {
-        match (self.prefix.is_empty(), name.is_empty()) {
-            (true, _) => name.to_string(),
-            (false, true) => self.prefix.clone(),
-            (false, false) => format!("{}.{name}", self.prefix),
+        if let Some(starts) = &mut self.starts {
+            let name = path(&self.prefix, name);
+            starts.push(Start { name, kind, shape: shape.to_vec(), init });
         }
+        let value = self.initial(shape, if self.blank { Init::Zeros } else { init })?;
+        Ok(self.params.add(&path(&self.prefix, name), &value, kind)?)
     }
 
     fn initial(&mut self, shape: &[usize], init: Init) -> Result<Tensor> {
-        let (out, fan_in) = match shape {
-            [out, rest @ ..] if !rest.is_empty() => (*out, rest.iter().product::<usize>()),
-            _ => (1, shape.iter().product()),
-        };
+        let (out, fan_in) = fans(shape);
         let dtype = self.dtype;
         Ok(match init {
             // Memory that the system zeroes when it is touched: values from a file may take its place.
@@ -147,6 +188,14 @@ impl<'a> Builder<'a> {
             Init::Constant { value } => Tensor::full(value, shape, dtype),
             Init::Orthogonal => orthogonal(self.rng, shape, out, fan_in, dtype)?,
         })
+    }
+}
+
+fn path(prefix: &str, name: &str) -> String {
+    match (prefix.is_empty(), name.is_empty()) {
+        (true, _) => name.to_string(),
+        (false, true) => prefix.to_string(),
+        (false, false) => format!("{prefix}.{name}"),
     }
 }
 
@@ -189,6 +238,37 @@ mod tests {
         assert!((deviation(&build(&[50, 100], Init::LeCun)) - 0.1).abs() < 0.005);
         assert!((deviation(&build(&[100, 100], Init::Xavier)) - 0.1).abs() < 0.005);
         assert!((deviation(&build(&[100, 100], Init::Normal { deviation: 0.02 })) - 0.02).abs() < 0.001);
+    }
+
+    #[test]
+    fn a_start_says_the_scale_that_its_numbers_have() {
+        let inits = [
+            Init::Zeros,
+            Init::Ones,
+            Init::Normal { deviation: 0.3 },
+            Init::Uniform { limit: 0.3 },
+            Init::Xavier,
+            Init::XavierNormal { gain: 2.0 },
+            Init::LeCun,
+            Init::FanIn { gain: 2.0 },
+            Init::TruncatedNormal { sigma: 0.3 },
+            Init::TruncatedFanIn { gain: 2.0 },
+            Init::Ntk,
+            Init::Constant { value: -0.5 },
+            Init::Orthogonal,
+        ];
+        for init in inits {
+            let shape = [200, 100];
+            let values = build(&shape, init);
+            let scale = (values.iter().map(|x| x * x).sum::<f64>() / values.len() as f64).sqrt();
+            let (mut params, mut rng, mut starts) = (Params::new(), Rng::new(5), Vec::new());
+            let mut builder = Builder::new(&mut params, &mut rng, DType::F64);
+            let kind = ParameterKind::Matrix;
+            builder.listing(&mut starts).at("a").parameter("w", &shape, kind, init).unwrap();
+            assert_eq!((starts.len(), starts[0].name.as_str()), (1, "a.w"));
+            assert!((starts[0].scale() - scale).abs() <= 0.02 * scale, "{init:?}: {scale}");
+            assert_eq!(params.get("a.w").unwrap().value().to_f64_vec(), vec![0.0; 20_000], "{init:?}");
+        }
     }
 
     #[test]

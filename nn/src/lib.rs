@@ -14,6 +14,6 @@ pub mod loss;
 pub mod signal;
 pub mod weights;
 
-pub use builder::{Builder, Init};
+pub use builder::{Builder, Init, Start};
 pub use ctx::Ctx;
 pub use error::{Error, Result};

@@ -5,7 +5,11 @@
 //!              is 0.02, 2021; Wang et al., DeepNet, 2022; Liu et al., Admin, 2020.
 //!              Vectors: init-parametrization-normalization.json, bert-init-std-0.02.json
 
+mod stack;
+
 use bert4rs_tensor::normal;
+
+pub use stack::{LayerPrediction, predict, starts};
 
 /// Which stack of a model with encoder and decoder layers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
