@@ -7,6 +7,7 @@
 pub mod block;
 mod builder;
 mod ctx;
+pub mod doctor;
 pub mod encoder;
 mod error;
 pub mod head;

@@ -4,9 +4,8 @@
 mod small;
 
 use bert4rs_nn::Ctx;
-use bert4rs_nn::encoder::{
-    EmbeddingConfig, Encoder, EncoderConfig, EncoderInput, Mixer, Norm, Position, Precision, huggingface,
-};
+use bert4rs_nn::doctor::gradient::never_has_one;
+use bert4rs_nn::encoder::{EmbeddingConfig, Encoder, EncoderConfig, EncoderInput, Precision, huggingface};
 use bert4rs_tensor::op::attention::Mask;
 use bert4rs_tensor::{DType, Packed, Rng, Tensor, backward};
 use small::{IDS, LENGTHS, SEGMENTS, build, configs, run};
@@ -58,44 +57,6 @@ fn inference_equals_training_with_dropout_off() {
     }
 }
 
-/// Parameters that the hidden states do not depend on: the same number added to everything that a
-/// softmax or a layer norm reads changes nothing.
-fn unused(config: &EncoderConfig, parameter: &str) -> bool {
-    let layer_norm = matches!(config.norm, Norm::Layer { .. });
-    match config.mixer {
-        Mixer::Attention(_) => {
-            let seen = match config.position {
-                Position::Rotary { .. } | Position::Disentangled { .. } => true,
-                Position::None
-                | Position::Learned { .. }
-                | Position::Sinusoidal
-                | Position::RelativeKeys { .. }
-                | Position::Buckets { .. }
-                | Position::Alibi => false,
-            };
-            !seen && parameter.ends_with("self.key.bias")
-        }
-        Mixer::ExternalAttention { row_softmax: false, .. } => {
-            ["external.input.bias", "attention.output.LayerNorm.bias"].iter().any(|p| parameter.ends_with(p))
-        }
-        Mixer::MlpMixer { .. } => layer_norm && parameter.ends_with("positions.outer.bias"),
-        Mixer::ResMlp { .. } => layer_norm && parameter.ends_with("positions.bias"),
-        // Its own norm, over positions, does see the bias of the layer before.
-        Mixer::FeedForwardOnly { .. } => {
-            layer_norm && parameter == format!("encoder.layer.{}.positions.outer.bias", config.layers - 1)
-        }
-        Mixer::ExternalAttention { row_softmax: true, .. }
-        | Mixer::GatedAttention { .. }
-        | Mixer::SpatialGate { .. }
-        | Mixer::Lstm { .. }
-        | Mixer::Gru { .. }
-        | Mixer::DilatedGatedConvolution { .. }
-        | Mixer::Fourier
-        | Mixer::Synthesizer { .. }
-        | Mixer::LightConvolution { .. } => false,
-    }
-}
-
 #[test]
 fn every_parameter_has_a_gradient_and_it_is_the_central_difference() {
     for (name, config) in configs() {
@@ -107,7 +68,12 @@ fn every_parameter_has_a_gradient_and_it_is_the_central_difference() {
             .collect();
         for (p, gradient) in params.iter().zip(&all) {
             let largest = gradient.iter().fold(0.0f64, |m, g| m.max(g.abs()));
-            assert_eq!(largest < 1e-9, unused(&config, p.name()), "{name}: {} has {largest}", p.name());
+            assert_eq!(
+                largest < 1e-9,
+                never_has_one(&config, p.name()),
+                "{name}: {} has {largest}",
+                p.name()
+            );
             for i in (0..gradient.len()).step_by(1 + gradient.len() / 7) {
                 let step = 1e-5;
                 let at = |delta: f64| {
