@@ -100,6 +100,11 @@ impl Plot {
     }
 }
 
+/// One SVG file with all pictures, one under the other.
+pub fn stacked(plots: &[Plot]) -> String {
+    svg::stacked(&plots.iter().map(Plot::to_svg).collect::<Vec<_>>())
+}
+
 /// The least and the largest finite number.
 fn bounds(values: impl Iterator<Item = f64>) -> (f64, f64) {
     let start = (f64::INFINITY, f64::NEG_INFINITY);
@@ -131,6 +136,22 @@ mod tests {
         let y = Axis::linear("score");
         let svg = Plot::Bars(Bars { title: "t".into(), y, groups, series }).to_svg();
         assert_eq!(svg.matches("class=\"bar\"").count(), 3, "a missing value has no bar");
+    }
+
+    #[test]
+    fn stacked_pictures_stand_under_each_other_in_one_file() {
+        let plot = || {
+            let (x, y) = (Axis::linear("x"), Axis::linear("y"));
+            Plot::Lines(Lines {
+                title: "t".into(),
+                x,
+                y,
+                series: vec![Series::new("a", [(1.0, 1.0), (2.0, 2.0)])],
+            })
+        };
+        let svg = stacked(&[plot(), plot()]);
+        assert_eq!((svg.matches("<svg ").count(), svg.matches("</svg>").count()), (3, 3));
+        assert!(svg.contains("<svg y=\"430\" ") && svg.contains("height=\"860\""), "{svg}");
     }
 
     #[test]

@@ -70,6 +70,19 @@ fn legend(svg: &mut String, names: impl Iterator<Item = String>) {
     }
 }
 
+/// Complete files inside one, one under the other.
+pub(super) fn stacked(files: &[String]) -> String {
+    let height = HEIGHT * files.len() as f64;
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 {WIDTH} {height}\" width=\"{WIDTH}\" \
+         height=\"{height}\">\n"
+    );
+    for (i, file) in files.iter().enumerate() {
+        svg += &file.replacen("<svg ", &format!("<svg y=\"{}\" ", HEIGHT * i as f64), 1);
+    }
+    svg + "</svg>\n"
+}
+
 pub(super) fn lines(plot: &Lines) -> String {
     let points = || plot.series.iter().flat_map(|s| &s.points);
     let heights: Vec<f64> = points().flat_map(|p| [p.y, p.low, p.high]).collect();
