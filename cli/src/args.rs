@@ -39,6 +39,8 @@ pub enum Command {
     Export(Export),
     /// Tell how far two model folders are apart, tensor by tensor and layer by layer
     Verify(Verify),
+    /// Tell what is the matter with a model: scales, gradients and attention in depth, and warnings in words
+    Doctor(Doctor),
     /// Measure what 8 bits cost a model; where that is within the bound, --precision auto uses them
     Calibrate(Calibrate),
     /// Small experiments: claims of articles, each with numbers, a plot and a verdict
@@ -218,6 +220,20 @@ pub struct Verify {
     /// The difference of hidden states that is still the same model, for numbers of size 1
     #[arg(long, value_name = "X", default_value_t = 1e-5)]
     pub tolerance: f64,
+}
+
+#[derive(Args)]
+pub struct Doctor {
+    /// A model folder, a run's configuration (TOML: the model it would start with), or a preset such as bert
+    #[arg(value_name = "MODEL|CONFIG|PRESET")]
+    pub model: String,
+    /// Texts to look at it with: lines or JSON Lines; for an entity model annotated ones, whose loss then counts.
+    /// Random ids of the model's vocabulary without it
+    #[arg(long, value_name = "FILE")]
+    pub data: Option<PathBuf>,
+    /// Draw scales, gradients and entropy in depth into this file
+    #[arg(long, value_name = "FILE.svg")]
+    pub plot: Option<PathBuf>,
 }
 
 #[derive(Args)]

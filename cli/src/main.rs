@@ -31,6 +31,7 @@ fn main() -> ExitCode {
         args::Command::Convert(args) => command::convert::run(args, cli.json),
         args::Command::Export(args) => command::export::run(args, cli.json),
         args::Command::Verify(args) => command::verify::run(args, cli.json),
+        args::Command::Doctor(args) => command::doctor::run(args, cli.json),
         args::Command::Calibrate(args) => command::calibrate::run(args, cli.json),
         args::Command::Lab(verb) => command::lab::run(verb, cli.json),
     };

@@ -7,6 +7,7 @@ pub mod bench;
 pub mod calibration;
 pub mod config;
 pub mod convert;
+pub mod doctor;
 mod error;
 mod examples;
 pub mod export;

@@ -3,6 +3,7 @@
 pub mod bench;
 pub mod calibrate;
 pub mod convert;
+pub mod doctor;
 pub mod eval;
 pub mod export;
 pub mod info;

@@ -17,7 +17,7 @@ const LEARNED: [&str; 2] = ["vocab_size", "unk_id"];
 
 /// A preset with a learned vocabulary, or a published encoder with its own. Leaves in
 /// `config.encoder` every field of the encoder, so that the configuration says all of it.
-pub(super) fn build(config: &mut RunConfig, examples: &[Example]) -> Result<NerModel> {
+pub(crate) fn build(config: &mut RunConfig, examples: &[Example]) -> Result<NerModel> {
     let mut fields = config.encoder.clone();
     let (task, head, seed) = (config.task.clone(), config.head.clone(), config.train.seed);
     let (name, path) = (take_text(&mut fields, "preset")?, take_text(&mut fields, "path")?);

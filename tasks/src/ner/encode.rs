@@ -76,7 +76,7 @@ pub(super) fn with_special(
 
 /// Entities that training cannot see.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Lost {
+pub(crate) struct Lost {
     /// No token span can express them (their border lies inside a token, they lie in no single piece),
     /// or the head has no place for them.
     pub(super) entities: usize,
@@ -86,7 +86,7 @@ pub(super) struct Lost {
 }
 
 /// The pieces of an annotated text, and which of its entities are lost.
-pub(super) fn pieces(model: &NerModel, example: &Example) -> Result<(Vec<Piece>, Lost)> {
+pub(crate) fn pieces(model: &NerModel, example: &Example) -> Result<(Vec<Piece>, Lost)> {
     let (tokenizer, labels, special_tokens) = (&model.tokenizer, model.labels(), model.special_tokens);
     let room = room(&model.task, special_tokens);
     let reading = read(tokenizer, &example.text, &model.task, room)?;

@@ -112,6 +112,11 @@ impl NerModel {
         &self.params
     }
 
+    /// Its tokenizer, and whether texts stand between special tokens.
+    pub(crate) fn tokenizer(&self) -> (&Tokenizer, bool) {
+        (&self.tokenizer, self.special_tokens)
+    }
+
     /// The settings.
     pub fn config(&self) -> &NerConfig {
         &self.task
@@ -127,7 +132,7 @@ impl NerModel {
         &self.head_config
     }
 
-    pub(super) fn loss(&self, ctx: &mut Ctx, pieces: &[&Piece]) -> Result<Tensor> {
+    pub(crate) fn loss(&self, ctx: &mut Ctx, pieces: &[&Piece]) -> Result<Tensor> {
         let (hidden, batch) = self.hidden(ctx, pieces.iter().map(|p| &p.ids[..]))?;
         Ok(match &self.head {
             Head::Span(head) => {

@@ -76,7 +76,7 @@ pub fn train(config: &RunConfig, resume: bool, watch: &mut dyn Watch) -> Result<
     })
 }
 
-fn labels_of(examples: &[Example]) -> Vec<String> {
+pub(crate) fn labels_of(examples: &[Example]) -> Vec<String> {
     let labels: BTreeSet<&str> =
         examples.iter().flat_map(|e| e.entities.iter().map(|x| x.label.as_str())).collect();
     labels.into_iter().map(str::to_string).collect()
