@@ -150,6 +150,10 @@ fn fused_operations_on_sequences() {
     let (x, g) = (zeros(&[3, 4]), zeros(&[4, 4]));
     let how = |heads, mask, dropout| Attention { dropout, ..Attention::new(heads, 1.0, mask) };
     let biased = Attention { bias: Some(zeros(&[2, 1])), ..Attention::new(2, 1.0, Mask::Full) };
+    let of_keys = |lengths: &[usize], mask| {
+        let keys = Some(Packed::from_lengths(lengths));
+        Attention { keys, ..Attention::new(2, 1.0, mask) }
+    };
     let attend = |q: &Tensor, k: &Tensor, how: &Attention| attention(q, k, &x, &batch, how);
     let short = Packed::from_lengths(&[2]);
     let crf = |x: &Tensor, g: &Tensor, labels: &[usize], batch: &Packed| {
@@ -171,6 +175,9 @@ fn fused_operations_on_sequences() {
         ("attention", attend(&x, &x, &how(2, prefix, None))),
         ("attention", attend(&x, &x, &how(2, Mask::Full, Some((1.5, 0))))),
         ("attention", attend(&x, &x, &biased)),
+        ("attention", attend(&x, &x, &of_keys(&[3], Mask::Full))),
+        ("attention", attend(&x, &x, &of_keys(&[1, 2], Mask::Causal))),
+        ("attention", joint_attention(&x, 1, &batch, &of_keys(&[2, 1], Mask::Full))),
         ("attention", joint_attention(&x, 3, &batch, &how(1, Mask::Full, None))),
         ("attention", attention(&x, &x, &x, &short, &how(2, Mask::Full, None))),
         ("unfold", unfold(&x, &batch, 2, 1)),

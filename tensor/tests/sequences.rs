@@ -63,6 +63,22 @@ fn joint_attention_with_a_window_and_a_bias_by_distance() {
 }
 
 #[test]
+fn attention_to_keys_of_other_tokens() {
+    // A source for every target; the last targets of a text that was begun before.
+    for (mask, queries, keys) in
+        [(Mask::Full, [3, 0, 1, 2], [2, 1, 0, 5]), (Mask::Causal, [1, 0, 2, 1], [3, 1, 2, 2])]
+    {
+        let [queries, keys] = [queries, keys].map(|lengths| Packed::from_lengths(&lengths));
+        let how = Attention { keys: Some(keys.clone()), ..Attention::new(2, 0.6, mask) };
+        let (rows, m) = (queries.tokens(), keys.tokens());
+        let operands = [normal(1, &[rows, 6]), normal(2, &[m, 6]), normal(3, &[m, 4])];
+        check("attention to other tokens", &operands, &operands, |x| {
+            attention(&x[0], &x[1], &x[2], &queries, &how)
+        });
+    }
+}
+
+#[test]
 fn attention_is_the_softmax_of_products() {
     let [q, k, v] = [1, 2, 3].map(|s| normal(s, &[5, 4]));
     let how = Attention::new(1, 0.6, Mask::Full);

@@ -32,50 +32,51 @@ pub fn backward<T: Real>(
     attention.check(&inputs, &[out, d_out], Some(lse));
     let (bias, d_bias) = bias.map_or((None, None), |(bias, d_bias)| (Some(bias), Some(d_bias)));
     bias.iter().for_each(|bias| bias.check(attention));
-    let (widths, tokens) = (attention.widths(), attention.tokens());
+    let (widths, counts) = (attention.widths(), attention.counts());
     let gradients = match gradients {
         Gradients::Apart(slices) => {
-            let mut widths = widths.into_iter();
+            let mut sizes = widths.into_iter().zip(counts);
             slices.map(|d| {
-                let width = widths.next().unwrap_or(0);
-                assert_eq!(d.len(), tokens * width, "attention: gradients");
+                let (width, rows) = sizes.next().unwrap_or((0, 0));
+                assert_eq!(d.len(), rows * width, "attention: gradients");
                 Shared::new(d, width)
             })
         }
         Gradients::Joint(d) => {
-            assert_eq!(d.len(), tokens * widths.iter().sum::<usize>(), "attention: gradients");
+            assert!(attention.keys.is_none(), "attention: joint gradients of different tokens");
+            assert_eq!(d.len(), counts[0] * widths.iter().sum::<usize>(), "attention: gradients");
             Shared::joint(d, widths)
         }
     };
     let heads: Vec<Head> = attention.all().collect();
-    let len = tokens / heads.len().max(1) * attention.heads;
+    let [queries, keys, _] = counts.map(|rows| rows / heads.len().max(1) * attention.heads);
     // What every head of every sequence adds to the bias' gradient, distance by distance.
     let places: Vec<usize> = heads
         .iter()
         .scan(0, |at, head| {
             let start = *at;
-            *at += if bias.is_some() { 2 * head.len - 1 } else { 0 };
+            *at += if bias.is_some() { 2 * head.keys - 1 } else { 0 };
             Some(start)
         })
         .collect();
     let total = places
         .last()
-        .map_or(0, |last| if bias.is_some() { last + 2 * heads[heads.len() - 1].len } else { 0 });
+        .map_or(0, |last| if bias.is_some() { last + 2 * heads[heads.len() - 1].keys } else { 0 });
     let mut parts = vec![T::ZERO; total];
     let shared = Shared::new(&mut parts, 1);
     let scratch = || [const { Vec::new() }; 6];
-    let cost = len * len * attention.key_size.max(attention.value_size);
+    let cost = queries * keys * attention.key_size.max(attention.value_size);
     parallel::each_with(heads.len(), cost, scratch, |scratch, i| {
         // SAFETY: every head has a place of its own.
-        let part = bias.map(|bias| (bias, unsafe { shared.row(places[i], 2 * heads[i].len - 1) }));
+        let part = bias.map(|bias| (bias, unsafe { shared.row(places[i], 2 * heads[i].keys - 1) }));
         backward_head(heads[i], inputs, [out, d_out], lse, part, &gradients, scratch);
     });
     let (Some(bias), Some(d_bias)) = (bias, d_bias) else { return };
     assert_eq!(d_bias.len(), bias.values.len(), "attention: gradient of the bias");
     d_bias.fill(T::ZERO);
     for (head, place) in heads.iter().zip(places) {
-        let at = head.head * (2 * bias.span - 1) + bias.span - head.len;
-        let part = &parts[place..][..2 * head.len - 1];
+        let at = head.head * (2 * bias.span - 1) + bias.span - head.keys;
+        let part = &parts[place..][..2 * head.keys - 1];
         d_bias[at..].iter_mut().zip(part).for_each(|(d, &x)| *d += x);
     }
 }
@@ -92,16 +93,24 @@ fn backward_head<T: Real>(
     let Attention { key_size, value_size, .. } = *head.attention;
     let d_outs = Rows { data: d_out, stride: head.attention.widths()[2] };
     let scale = T::from_f64(head.attention.scale);
-    let keys = Factor::new(head.columns(k, key_size, 0), key_size, head.len); // [K, L]
-    let values = Factor::new(head.columns(v, value_size, 0), value_size, head.len); // [V, L]
-    let key_rows = Factor::new(head.rows(k, key_size, 0), head.len, key_size); // [L, K]
     let block = BLOCK.min(head.len);
     let [dk, dv, dq, p, ds, factors] = scratch;
-    let (dk, dv) = (room(dk, head.len * key_size), room(dv, head.len * value_size)); // [L, K], [L, V]
+    let (dk, dv) = (room(dk, head.keys * key_size), room(dv, head.keys * value_size)); // [M, K], [M, V]
     dk.fill(T::ZERO);
     dv.fill(T::ZERO);
+    if head.keys == 0 || head.len == 0 {
+        let dq = room(dq, head.len * key_size);
+        dq.fill(T::ZERO);
+        write(head, head.start, key_size, dq, &gradients[0]);
+        write(head, head.first_key, key_size, dk, &gradients[1]);
+        write(head, head.first_key, value_size, dv, &gradients[2]);
+        return;
+    }
+    let keys = Factor::new(head.key_columns(k, key_size), key_size, head.keys); // [K, M]
+    let values = Factor::new(head.key_columns(v, value_size), value_size, head.keys); // [V, M]
+    let key_rows = Factor::new(head.key_rows(k, key_size), head.keys, key_size); // [M, K]
     let dq = room(dq, block * key_size); // [rows, K]
-    let (p, ds) = (room(p, block * head.len), room(ds, block * head.len)); // [rows, seen]
+    let (p, ds) = (room(p, block * head.keys), room(ds, block * head.keys)); // [rows, seen]
     for first in (0..head.len).step_by(BLOCK) {
         let rows = BLOCK.min(head.len - first);
         let seen = head.seen(first, first + rows - 1);
@@ -111,7 +120,7 @@ fn backward_head<T: Real>(
         values.multiply(rows, seen.clone(), 0..value_size, d_out_block, ds, false);
         for (i, (p, ds)) in p.chunks_exact_mut(seen.len()).zip(ds.chunks_exact_mut(seen.len())).enumerate() {
             let i = first + i;
-            let lse = lse[(head.start + i) * head.attention.heads + head.head];
+            let lse = lse[head.at(head.attention.heads, 1, head.start + i)];
             let visible = head.visible(i);
             let [p, ds] = [p, ds].map(|row| {
                 let (row, hidden) = row.split_at_mut(visible.end - seen.start);
@@ -121,7 +130,7 @@ fn backward_head<T: Real>(
                 row
             });
             head.drop(i, visible.start, ds, factors);
-            let at = head.at(d_outs.stride, value_size, i);
+            let at = head.at(d_outs.stride, value_size, head.start + i);
             let (out, d_out) = (&out[at..][..value_size], &d_out[at..][..value_size]);
             let mean = simd(
                 #[inline(always)]
@@ -130,9 +139,9 @@ fn backward_head<T: Real>(
             match &mut bias {
                 None => row::slopes(p, ds, scale, lse, mean),
                 Some((bias, d_bias)) => {
-                    row::add_bias(p, scale, bias.row(head.head, i, visible.start));
+                    row::add_bias(p, scale, bias.row(head.head, head.place(i), visible.start));
                     row::slopes(p, ds, T::ONE, lse, mean);
-                    let from = head.len - 1 + visible.start - i;
+                    let from = head.keys - 1 + visible.start - head.place(i);
                     d_bias[from..].iter_mut().zip(&*ds).for_each(|(d, &s)| *d += s);
                     ds.iter_mut().for_each(|s| *s *= scale);
                 }
@@ -144,7 +153,7 @@ fn backward_head<T: Real>(
         }
         let dq = &mut dq[..rows * key_size];
         key_rows.multiply(rows, 0..key_size, seen.clone(), View::row_major(ds, seen.len()), dq, false);
-        write(head, first, key_size, dq, &gradients[0]);
+        write(head, head.start + first, key_size, dq, &gradients[0]);
         let queries = Factor::new(head.rows(q, key_size, first), rows, key_size);
         let columns = View::transposed(ds, seen.len());
         let part = &mut dk[seen.start * key_size..seen.end * key_size];
@@ -154,11 +163,11 @@ fn backward_head<T: Real>(
         let part = &mut dv[seen.start * value_size..seen.end * value_size];
         d_out_rows.multiply(seen.len(), 0..value_size, 0..rows, columns, part, true);
     }
-    write(head, 0, key_size, dk, &gradients[1]);
-    write(head, 0, value_size, dv, &gradients[2]);
+    write(head, head.first_key, key_size, dk, &gradients[1]);
+    write(head, head.first_key, value_size, dv, &gradients[2]);
 }
 
-/// Copies rows `[.., size]` to where they belong, from row `first` of the head.
+/// Copies rows `[.., size]` to where they belong, from row `first`.
 fn write<T: Real>(head: Head, first: usize, size: usize, rows: &[T], to: &Shared<T>) {
     for (i, row) in rows.chunks_exact(size.max(1)).enumerate() {
         // SAFETY: one thread has this head of this sequence.

@@ -3,26 +3,28 @@
 //!
 //! Definition:  out_i = sum_j p_ij f_ij v_j, p_i = softmax_j(scale q_i . k_j + bias[h, j - i]) over the
 //!              visible keys, f = dropout factors
-//! Shapes:      q, k [T, H K]; v, out [T, H V]; lse [T, H]; sequence b owns tokens offsets[b]..offsets[b + 1];
+//! Shapes:      q, k [T, H K]; v, out [T, H V]; lse [T, H]; sequence b owns tokens offsets[b]..offsets[b + 1],
+//!              and keys and values keys[b]..keys[b + 1] where those are of other tokens;
 //!              bias [H, 2 S - 1] for distances below S, the middle column is distance 0
-//! Numerics:    the row maximum is subtracted; every row sees itself, so no sum is empty; a row
-//!              depends neither on other sequences nor on threads, bit for bit
+//! Numerics:    the row maximum is subtracted; a row depends neither on other sequences nor on
+//!              threads, bit for bit; one without keys is 0
 //! Cost:        O(sum over b of H L W K) time, W = L or the keys of a window, O(BLOCK W) memory a thread: probabilities are computed
 //!              again in the backward pass from `lse`, as in flash attention
 //! Reference:   Vaswani et al., 2017; Dao et al., FlashAttention, 2022; prefix mask: Dong et al.,
 //!              UniLM, 2019
 
 mod backward;
+mod head;
 mod row;
 
 pub use backward::{Gradients, backward};
+use head::Head;
 
 use crate::cpu::simd;
 use crate::gemm::{Factor, View};
 use crate::random::Dropout;
 use crate::{Real, parallel};
 use std::marker::PhantomData;
-use std::ops::Range;
 
 /// Queries of one block.
 const BLOCK: usize = 64;
@@ -51,6 +53,9 @@ pub struct Attention<'a> {
     pub scale: f64,
     /// First token of every sequence, and the end.
     pub offsets: &'a [usize],
+    /// The same of keys and values, where they are of other tokens than the queries. Masks, windows and biases
+    /// take the queries of a sequence for the last of its keys.
+    pub keys: Option<&'a [usize]>,
     /// Visible keys.
     pub mask: Mask<'a>,
     /// Largest distance of a visible key, if there is one.
@@ -93,21 +98,15 @@ impl<T> DistanceBias<'_, T> {
     }
 
     fn check(&self, attention: &Attention) {
-        let longest = attention.offsets.windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0);
+        assert!(
+            attention.keys.is_none() || attention.queries_are_keys(),
+            "attention: more queries than keys"
+        );
+        let longest = attention.key_offsets().windows(2).map(|ends| ends[1] - ends[0]).max().unwrap_or(0);
         assert!(self.span >= longest.max(1), "attention: the bias is for shorter sequences");
         let len = attention.heads * (2 * self.span - 1);
         assert_eq!(self.values.len(), len, "attention: the bias has a wrong length");
     }
-}
-
-/// One head of one sequence.
-#[derive(Clone, Copy)]
-struct Head<'a> {
-    attention: &'a Attention<'a>,
-    sequence: usize,
-    head: usize,
-    start: usize,
-    len: usize,
 }
 
 impl<'a> Attention<'a> {
@@ -120,14 +119,28 @@ impl<'a> Attention<'a> {
         self.offsets.last().copied().unwrap_or(0)
     }
 
+    fn key_offsets(&self) -> &'a [usize] {
+        self.keys.unwrap_or(self.offsets)
+    }
+
+    /// Rows of queries, keys and values.
+    fn counts(&self) -> [usize; 3] {
+        let keys = self.key_offsets().last().copied().unwrap_or(0);
+        [self.tokens(), keys, keys]
+    }
+
     fn check<T>(&self, operands: &[Rows<T>; 3], wide: &[&[T]], lse: Option<&[T]>) {
-        for (x, width) in operands.iter().zip(self.widths()) {
-            let enough = self.tokens() == 0
-                || x.stride >= width && x.data.len() >= (self.tokens() - 1) * x.stride + width;
+        for ((x, width), rows) in operands.iter().zip(self.widths()).zip(self.counts()) {
+            let enough = rows == 0 || x.stride >= width && x.data.len() >= (rows - 1) * x.stride + width;
             assert!(enough, "attention: queries, keys or values have a wrong length");
         }
-        assert!(self.offsets.is_sorted(), "attention: offsets decrease");
-        assert!(self.offsets.first().is_none_or(|&first| first == 0), "attention: offsets do not start at 0");
+        for offsets in [self.offsets, self.key_offsets()] {
+            assert!(offsets.is_sorted(), "attention: offsets decrease");
+            assert!(offsets.first().is_none_or(|&first| first == 0), "attention: offsets do not start at 0");
+        }
+        assert_eq!(self.offsets.len(), self.key_offsets().len(), "attention: keys of other sequences");
+        let any_number = self.keys.is_none() || matches!(self.mask, Mask::Full) && self.window.is_none();
+        assert!(any_number || self.queries_are_keys(), "attention: more queries than keys under a mask");
         for x in wide {
             assert_eq!(
                 x.len(),
@@ -142,69 +155,30 @@ impl<'a> Attention<'a> {
         }
     }
 
-    /// All heads of all sequences that have tokens.
+    /// Whether no sequence has more queries than keys.
+    fn queries_are_keys(&self) -> bool {
+        let mut pairs = self.offsets.windows(2).zip(self.key_offsets().windows(2));
+        pairs.all(|(queries, keys)| queries[1] - queries[0] <= keys[1] - keys[0])
+    }
+
+    /// All heads of all sequences that have queries or keys.
     fn all(&'a self) -> impl Iterator<Item = Head<'a>> {
-        self.offsets.windows(2).enumerate().filter(|(_, ends)| ends[1] > ends[0]).flat_map(
-            move |(sequence, ends)| {
-                let (start, len) = (ends[0], ends[1] - ends[0]);
-                (0..self.heads).map(move |head| Head { attention: self, sequence, head, start, len })
+        let ends = self.offsets.windows(2).zip(self.key_offsets().windows(2)).enumerate();
+        ends.filter(|(_, (queries, keys))| queries[1] > queries[0] || keys[1] > keys[0]).flat_map(
+            move |(sequence, (queries, keys))| {
+                let (start, len) = (queries[0], queries[1] - queries[0]);
+                let (first_key, keys) = (keys[0], keys[1] - keys[0]);
+                (0..self.heads).map(move |head| Head {
+                    attention: self,
+                    sequence,
+                    head,
+                    start,
+                    len,
+                    first_key,
+                    keys,
+                })
             },
         )
-    }
-}
-
-impl Head<'_> {
-    /// The keys that query `i` sees.
-    fn visible(&self, i: usize) -> Range<usize> {
-        let end = match self.attention.mask {
-            Mask::Full => self.len,
-            Mask::Causal => i + 1,
-            Mask::Prefix(prefixes) => prefixes[self.sequence].min(self.len).max(i + 1),
-        };
-        match self.attention.window {
-            None => 0..end,
-            Some(window) => i.saturating_sub(window)..end.min(i.saturating_add(window).saturating_add(1)),
-        }
-    }
-
-    /// Keys that are scored for the queries `first..=last`: those visible, in whole steps of the product.
-    fn seen(&self, first: usize, last: usize) -> Range<usize> {
-        const STEP: usize = Factor::<f32>::STEP;
-        let (start, end) = (self.visible(first).start, self.visible(last).end);
-        start / STEP * STEP..end.next_multiple_of(STEP).min(self.len)
-    }
-
-    /// Where row `i` of this head starts, rows being `stride` apart and heads `size` wide.
-    fn at(&self, stride: usize, size: usize, i: usize) -> usize {
-        (self.start + i) * stride + self.head * size
-    }
-
-    /// Rows from `i` of this head, `[.., size]`.
-    fn rows<'x, T>(&self, x: Rows<'x, T>, size: usize, i: usize) -> View<'x, T> {
-        View::row_major(&x.data[self.at(x.stride, size, i)..], x.stride)
-    }
-
-    /// As [`Head::rows`], transposed: `[size, ..]`.
-    fn columns<'x, T>(&self, x: Rows<'x, T>, size: usize, i: usize) -> View<'x, T> {
-        View::transposed(&x.data[self.at(x.stride, size, i)..], x.stride)
-    }
-
-    /// Multiplies a row of query `i`, its keys from `from`, by its dropout factors.
-    fn drop<T: Real>(&self, i: usize, from: usize, row: &mut [T], factors: &mut Vec<T>) {
-        if let Some(dropout) = self.attention.dropout {
-            factors.resize(row.len(), T::ZERO);
-            let query = ((self.start + i) * self.attention.heads + self.head) as u64;
-            simd(
-                #[inline(always)]
-                || {
-                    // 2^24 keys are more than a sequence has; 2^40 (token, head) pairs remain.
-                    dropout.factors((query << 24) + from as u64, factors);
-                    for (x, &factor) in row.iter_mut().zip(&*factors) {
-                        *x *= factor;
-                    }
-                },
-            );
-        }
     }
 }
 
@@ -272,9 +246,9 @@ pub fn forward<T: Real>(
     attention.check(&inputs, &[out], if lse.is_empty() { None } else { Some(lse) });
     bias.iter().for_each(|bias| bias.check(attention));
     let heads: Vec<Head> = attention.all().collect();
-    let len = attention.tokens() / heads.len().max(1) * attention.heads;
+    let [queries, keys, _] = attention.counts().map(|rows| rows / heads.len().max(1) * attention.heads);
     let (out, lse) = (Shared::new(out, attention.widths()[2]), Shared::new(lse, attention.heads));
-    let cost = len * len * attention.key_size.max(attention.value_size) / 4;
+    let cost = queries * keys * attention.key_size.max(attention.value_size) / 4;
     let scratch = || Scratch { scores: Vec::new(), gathered: Vec::new(), factors: Vec::new() };
     parallel::each_with(heads.len(), cost, scratch, |scratch, i| {
         forward_head(heads[i], inputs, bias, &out, &lse, scratch);
@@ -291,8 +265,19 @@ fn forward_head<T: Real>(
 ) {
     let Attention { key_size, value_size, .. } = *head.attention;
     let scale = T::from_f64(head.attention.scale);
-    let keys = Factor::new(head.columns(k, key_size, 0), key_size, head.len);
-    let values = Factor::new(head.rows(v, value_size, 0), head.len, value_size);
+    if head.keys == 0 || head.len == 0 {
+        for row in head.start..head.start + head.len {
+            // SAFETY: this head alone writes this row of its own.
+            unsafe { out.row(head.at(out.stride, value_size, row), value_size) }.fill(T::ZERO);
+            if lse.len > 0 {
+                // SAFETY: this head alone writes this element.
+                unsafe { lse.row(head.at(head.attention.heads, 1, row), 1)[0] = T::ZERO };
+            }
+        }
+        return;
+    }
+    let keys = Factor::new(head.key_columns(k, key_size), key_size, head.keys);
+    let values = Factor::new(head.key_rows(v, value_size), head.keys, value_size);
     let Scratch { scores, gathered, factors } = scratch;
     let mut sums = [T::ONE; BLOCK];
     for first in (0..head.len).step_by(BLOCK) {
@@ -309,13 +294,13 @@ fn forward_head<T: Real>(
             let (max, sum) = match bias {
                 None => row::exponentials(row, scale),
                 Some(bias) => {
-                    row::add_bias(row, scale, bias.row(head.head, first + i, visible.start));
+                    row::add_bias(row, scale, bias.row(head.head, head.place(first + i), visible.start));
                     row::exponentials(row, T::ONE)
                 }
             };
             sums[i] = T::ONE / sum;
             if lse.len > 0 {
-                let at = (head.start + first + i) * head.attention.heads + head.head;
+                let at = head.at(head.attention.heads, 1, head.start + first + i);
                 // SAFETY: this head alone writes this element.
                 unsafe { lse.row(at, 1)[0] = max + sum.ln() };
             }
@@ -326,7 +311,7 @@ fn forward_head<T: Real>(
         values.multiply(rows, 0..value_size, seen, weights, gathered, false);
         for (i, values) in gathered.chunks_exact(value_size.max(1)).enumerate() {
             // SAFETY: this head alone writes these rows of its own.
-            let out = unsafe { out.row(head.at(out.stride, value_size, first + i), value_size) };
+            let out = unsafe { out.row(head.at(out.stride, value_size, head.start + first + i), value_size) };
             simd(
                 #[inline(always)]
                 || {
@@ -339,5 +324,7 @@ fn forward_head<T: Real>(
     }
 }
 
+#[cfg(test)]
+mod other_keys_tests;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,6 @@
 use super::*;
 
-fn numbers<T: Real>(count: usize, seed: u64, size: f64) -> Vec<T> {
+pub(super) fn numbers<T: Real>(count: usize, seed: u64, size: f64) -> Vec<T> {
     (0..count)
         .map(|i| {
             let word = f64::from(crate::random::philox(seed, i as u64)[0]);
@@ -10,7 +10,7 @@ fn numbers<T: Real>(count: usize, seed: u64, size: f64) -> Vec<T> {
 }
 
 /// The definition in plain loops, and the log-sum-exp of every row.
-fn reference(
+pub(super) fn reference(
     attention: &Attention,
     bias: Option<DistanceBias<f64>>,
     q: &[f64],
@@ -19,19 +19,20 @@ fn reference(
 ) -> (Vec<f64>, Vec<f64>) {
     let (heads, size, value) = (attention.heads, attention.key_size, attention.value_size);
     let width = heads * size;
-    let (mut out, mut lse) = (vec![0.0; v.len()], Vec::new());
+    let (mut out, mut lse) = (vec![0.0; attention.tokens() * heads * value], Vec::new());
     for t in 0..q.len() / width {
         let b = attention.offsets.iter().rposition(|&start| start <= t).expect("a sequence");
-        let (start, end) = (attention.offsets[b], attention.offsets[b + 1]);
+        let (start, end) = (attention.key_offsets()[b], attention.key_offsets()[b + 1]);
+        let place = (end + t).wrapping_sub(attention.offsets[b + 1]); // the key that the query is
         for h in 0..heads {
             let sees = |j: usize| match attention.mask {
                 Mask::Full => true,
-                Mask::Causal => j <= t,
-                Mask::Prefix(p) => j <= t || j < start + p[b],
+                Mask::Causal => j <= place,
+                Mask::Prefix(p) => j <= place || j < start + p[b],
             };
-            let near = |j: usize| attention.window.is_none_or(|w| j.abs_diff(t) <= w);
+            let near = |j: usize| attention.window.is_none_or(|w| j.abs_diff(place) <= w);
             let score = |j: usize| {
-                let added = bias.map_or(0.0, |b| b.values[h * (2 * b.span - 1) + b.span - 1 + j - t]);
+                let added = bias.map_or(0.0, |b| b.values[h * (2 * b.span - 1) + b.span - 1 + j - place]);
                 let dot = (0..size).map(|c| q[t * width + h * size + c] * k[j * width + h * size + c]);
                 attention.scale * dot.sum::<f64>() + added
             };
@@ -55,25 +56,25 @@ fn reference(
 }
 
 /// Forward results and the gradients, that of the bias last.
-fn run_with<T: Real>(
+pub(super) fn run_with<T: Real>(
     attention: &Attention,
     bias: Option<DistanceBias<T>>,
     [q, k, v, d_out]: [&[T]; 4],
 ) -> [Vec<T>; 6] {
     let nan = |len: usize| vec![T::from_f64(f64::NAN); len];
-    let (mut out, mut lse) = (nan(v.len()), vec![T::ZERO; attention.tokens() * attention.heads]);
     let [key_width, _, value_width] = attention.widths();
+    let (mut out, mut lse) = (nan(d_out.len()), vec![T::ZERO; attention.tokens() * attention.heads]);
     let rows = |data, stride| Rows { data, stride };
     let inputs = [rows(q, key_width), rows(k, key_width), rows(v, value_width)];
     forward(attention, inputs, bias, &mut out, &mut lse);
-    let (mut dq, mut dk, mut dv) = (nan(q.len()), nan(q.len()), nan(v.len()));
+    let (mut dq, mut dk, mut dv) = (nan(q.len()), nan(k.len()), nan(v.len()));
     let mut d_bias = bias.map_or(Vec::new(), |bias| vec![T::ONE; bias.values.len()]);
     let gradients = Gradients::Apart([&mut dq, &mut dk, &mut dv]);
     backward(attention, inputs, &out, &lse, d_out, bias.map(|bias| (bias, &mut d_bias[..])), gradients);
     [out, lse, dq, dk, dv, d_bias]
 }
 
-fn run<T: Real>(attention: &Attention, q: &[T], k: &[T], v: &[T], d_out: &[T]) -> [Vec<T>; 5] {
+pub(super) fn run<T: Real>(attention: &Attention, q: &[T], k: &[T], v: &[T], d_out: &[T]) -> [Vec<T>; 5] {
     let [out, lse, dq, dk, dv, _] = run_with(attention, None, [q, k, v, d_out]);
     [out, lse, dq, dk, dv]
 }
@@ -101,7 +102,7 @@ fn operands_side_by_side_give_the_bits_of_those_apart() {
     }
 }
 
-fn close<T: Real>(got: &[T], want: &[f64], tolerance: f64, what: &str) {
+pub(super) fn close<T: Real>(got: &[T], want: &[f64], tolerance: f64, what: &str) {
     assert_eq!(got.len(), want.len());
     for (i, (g, w)) in got.iter().zip(want).enumerate() {
         assert!((g.to_f64() - w).abs() <= tolerance * (1.0 + w.abs()), "{what}[{i}]: {g} is not {w}");
@@ -120,6 +121,7 @@ fn settings(offsets: &[usize]) -> impl Iterator<Item = Attention<'_>> {
                 value_size: 5,
                 scale: 0.7,
                 offsets,
+                keys: None,
                 mask,
                 window,
                 dropout,
@@ -136,6 +138,7 @@ fn two_tokens_by_hand() {
         value_size: 1,
         scale: 1.0,
         offsets: &[0, 2],
+        keys: None,
         mask: Mask::Causal,
         window: None,
         dropout: None,
@@ -201,6 +204,7 @@ fn no_sequences_and_empty_sequences_are_fine() {
             value_size: 4,
             scale: 1.0,
             offsets,
+            keys: None,
             mask: Mask::Full,
             window: None,
             dropout: None,
@@ -218,6 +222,7 @@ fn a_sequence_of_one_token_returns_its_value() {
         value_size: 2,
         scale: 0.5,
         offsets: &[0, 1],
+        keys: None,
         mask: Mask::Full,
         window: None,
         dropout: None,
@@ -237,6 +242,7 @@ fn huge_scores_stay_finite() {
         value_size: 1,
         scale: 1.0,
         offsets: &[0, 3],
+        keys: None,
         mask: Mask::Full,
         window: None,
         dropout: None,
@@ -257,6 +263,7 @@ fn a_long_sequence_agrees_and_neighbours_and_threads_do_not_change_a_bit() {
         value_size: size,
         scale: 0.25,
         offsets,
+        keys: None,
         mask,
         window: None,
         dropout: None,
@@ -337,6 +344,7 @@ fn a_long_sequence_sees_its_window_only() {
             value_size: 4,
             scale: 0.5,
             offsets,
+            keys: None,
             mask,
             window: Some(window),
             dropout: None,

@@ -1,7 +1,8 @@
 //! Scaled dot-product attention over a packed batch, several heads at once.
 //! Definition:  out_i = sum_j softmax_j(scale <q_i, k_j> + bias[h, j - i]) v_j over the tokens that the
 //!              mask and the window let i see
-//! Shapes:      q, k [T, H K]; v, out [T, H V]; bias [H, 2 S - 1], the middle column is distance 0.
+//! Shapes:      q, k [T, H K]; v, out [T, H V]; bias [H, 2 S - 1], the middle column is distance 0; k, v
+//!              [M, ..] where each sequence sees keys of other tokens, such as those of another text.
 //!              Cost O(sum over sequences of L W H K), W = L or the keys of the window, memory O(T)
 //! Gradient:    fused; probabilities are recomputed from one log-sum-exp per row and head
 //! Numerics:    dropout acts on probabilities, its mask is recomputed from the seed
@@ -54,12 +55,15 @@ pub struct Attention {
     pub bias: Option<Tensor>,
     /// Dropout of probabilities: rate and seed.
     pub dropout: Option<(f64, u64)>,
+    /// Where keys and values of each sequence begin and end, if not where its queries do. Masks, windows and
+    /// biases take the queries of a sequence for the last of its keys.
+    pub keys: Option<Packed>,
 }
 
 impl Attention {
-    /// Without dropout, window and bias.
+    /// Without dropout, window and bias, for keys of the same tokens.
     pub fn new(heads: usize, scale: f64, mask: Mask) -> Self {
-        Self { heads, scale, mask, window: None, bias: None, dropout: None }
+        Self { heads, scale, mask, window: None, bias: None, dropout: None, keys: None }
     }
 }
 
@@ -69,7 +73,7 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Packed, how: &Atten
         let (q, v) = (q.shape(), v.shape());
         return Error::shape("attention", format!("q {q:?}, v {v:?}: expected [T, H K] and [T, H V]"));
     };
-    if k.shape() != q.shape() || rows != tokens {
+    if k.shape() != [rows, keys] || rows != how.keys.as_ref().unwrap_or(batch).tokens() {
         let (q, k, v) = (q.shape(), k.shape(), v.shape());
         return Error::shape("attention", format!("q {q:?}, k {k:?}, v {v:?} do not fit"));
     }
@@ -80,6 +84,9 @@ pub fn attention(q: &Tensor, k: &Tensor, v: &Tensor, batch: &Packed, how: &Atten
 /// product; `key_size` is `K`.
 pub fn joint_attention(x: &Tensor, key_size: usize, batch: &Packed, how: &Attention) -> Result<Tensor> {
     let keys = how.heads * key_size;
+    if how.keys.is_some() {
+        return Error::value("attention", "keys of other tokens do not stand beside queries");
+    }
     match x.shape() {
         &[tokens, width] if width >= 2 * keys => {
             attend(&[x], tokens, [keys, keys, width - 2 * keys], batch, how)
@@ -100,7 +107,7 @@ fn attend(
     how: &Attention,
 ) -> Result<Tensor> {
     check(tokens, widths, batch, how)?;
-    let width = widths[2];
+    let (width, rows_of_keys) = (widths[2], how.keys.as_ref().unwrap_or(batch).tokens());
     let count = operands.len();
     let all: Vec<&Tensor> = operands.iter().copied().chain(&how.bias).collect();
     let keep = all.iter().any(|x| x.is_tracked());
@@ -123,17 +130,19 @@ fn attend(
             let added = step.inputs.get(count);
             let mut d_bias = unset::<T>(added.map_or(0, |bias| bias.elements()));
             let bias = added.map(bias::<T>).transpose()?.map(|bias| (bias, &mut d_bias[..]));
-            let done = |d, width| Some(Tensor::constant(Storage::from(d), vec![tokens, width]));
+            let done = |d, shape: [usize; 2]| Some(Tensor::constant(Storage::from(d), shape.to_vec()));
             let mut grads = if count == 1 {
                 let width = widths.iter().sum();
                 let mut d = unset::<T>(tokens * width);
                 kernel::backward(&how, inputs, out, lse, d_out, bias, Gradients::Joint(&mut d));
-                vec![done(d, width)]
+                vec![done(d, [tokens, width])]
             } else {
-                let mut d = widths.map(|width| unset::<T>(tokens * width));
+                let [query, key, value] = widths;
+                let shapes = [[tokens, query], [rows_of_keys, key], [rows_of_keys, value]];
+                let mut d = shapes.map(|[rows, width]| unset::<T>(rows * width));
                 let slices = d.each_mut().map(|d| &mut d[..]);
                 kernel::backward(&how, inputs, out, lse, d_out, bias, Gradients::Apart(slices));
-                d.into_iter().zip(widths).map(|(d, width)| done(d, width)).collect()
+                d.into_iter().zip(shapes).map(|(d, shape)| done(d, shape)).collect()
             };
             grads.extend(added.map(|b| Some(Tensor::constant(Storage::from(d_bias), b.shape().to_vec()))));
             Ok(grads)
@@ -154,11 +163,24 @@ fn check(tokens: usize, [keys, _, values]: [usize; 3], batch: &Packed, how: &Att
         );
         return Error::shape("attention", message);
     }
+    let of_keys = how.keys.as_ref().unwrap_or(batch);
+    if of_keys.sequences() != batch.sequences() {
+        let (keys, queries) = (of_keys.sequences(), batch.sequences());
+        return Error::shape("attention", format!("keys of {keys} sequences for queries of {queries}"));
+    }
+    let is_free = how.mask == Mask::Full && how.window.is_none() && how.bias.is_none();
+    if let Some(b) = (0..batch.sequences()).find(|&b| !is_free && batch.length(b) > of_keys.length(b)) {
+        let (queries, keys) = (batch.length(b), of_keys.length(b));
+        let message =
+            format!("sequence {b} has {queries} queries and {keys} keys under a mask, window or bias");
+        return Error::shape("attention", message);
+    }
+    let longest = of_keys.longest();
     if let Some(bias) = &how.bias
         && !matches!(bias.shape(), &[heads, columns]
-            if heads == how.heads && columns % 2 == 1 && columns.div_ceil(2) >= batch.longest())
+            if heads == how.heads && columns % 2 == 1 && columns.div_ceil(2) >= longest)
     {
-        let (shape, heads, longest) = (bias.shape(), how.heads, batch.longest());
+        let (shape, heads) = (bias.shape(), how.heads);
         let message = format!("bias {shape:?}: expected [{heads}, 2 S - 1], S at least {longest}");
         return Error::shape("attention", message);
     }
@@ -194,6 +216,7 @@ fn settings<'a>(how: &'a Attention, batch: &'a Packed, widths: [usize; 3]) -> ke
         value_size: widths[2] / how.heads,
         scale: how.scale,
         offsets: batch.offsets(),
+        keys: how.keys.as_ref().map(Packed::offsets),
         mask: how.mask.view(),
         window: how.window,
         dropout: how.dropout.filter(|(rate, _)| *rate > 0.0).map(|(rate, seed)| Dropout::new(rate, seed)),
