@@ -1,4 +1,4 @@
-//! Model parts: encoders, heads, losses and the loading of published checkpoints.
+//! Model parts: encoders, decoders, heads, losses and the loading of published checkpoints.
 //!
 //! Layers are values that hold [`Parameter`](bert4rs_tensor::Parameter)s; every forward takes a
 //! [`Ctx`] first, which says training or inference and owns the random numbers. Hidden states are
@@ -7,6 +7,7 @@
 pub mod block;
 mod builder;
 mod ctx;
+pub mod decoder;
 pub mod doctor;
 pub mod encoder;
 mod error;

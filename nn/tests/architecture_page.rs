@@ -40,7 +40,10 @@ fn table() -> String {
             format!("`{name}`"),
             format!("{} x {}", config["layers"], config["hidden_size"]),
             variant(&config["position"]),
-            attention(&config["mixer"]),
+            match variant(&config["mask"]).as_str() {
+                "full" => attention(&config["mixer"]),
+                mask => format!("{}, mask {mask}", attention(&config["mixer"])),
+            },
             feed,
             variant(&config["norm"]),
             variant(&config["wiring"]),

@@ -14,7 +14,6 @@ use bert4rs_nn::encoder::{
 };
 use bert4rs_nn::weights::{Allow, Checkpoint};
 use bert4rs_nn::{Builder, Ctx};
-use bert4rs_tensor::op::attention::Mask;
 use bert4rs_tensor::profile::{self, Row};
 use bert4rs_tensor::{DType, Packed, Params, Rng};
 
@@ -128,7 +127,7 @@ impl Bench {
             let ids: Vec<usize> = batch.iter().flat_map(|&i| texts[i].iter().copied()).collect();
             let packed = Packed::from_lengths(&lengths);
             let input = EncoderInput { ids: &ids, segments: None, batch: &packed };
-            let hidden = self.encoder.forward(&mut Ctx::inference(), input, &Mask::Full)?; // [T, D]
+            let hidden = self.encoder.forward(&mut Ctx::inference(), input, &self.encoder.mask())?; // [T, D]
             Ok(normalize(&pool(&hidden, &packed, Pooling::Mean)?)?) // [B, D]
         })?;
         let mut vectors = vec![0.0; texts.len() * width];

@@ -7,7 +7,6 @@ use bert4rs_nn::block::pooling::{Pooling, normalize, pool};
 use bert4rs_nn::encoder::{Encoder, EncoderInput, Precision};
 use bert4rs_nn::{Ctx, Error as NnError};
 use bert4rs_tensor::op::activation::Activation;
-use bert4rs_tensor::op::attention::Mask;
 use bert4rs_tensor::op::linear::{After, linear};
 use bert4rs_tensor::op::prepared::PreparedMatrix;
 use bert4rs_tensor::{Packed, Tensor};
@@ -159,7 +158,7 @@ impl SentenceEncoder {
         };
         let (ids, segments) = (widen(|t| &t.ids), widen(|t| &t.type_ids));
         let input = EncoderInput { ids: &ids, segments: Some(&segments), batch: &batch };
-        let mut x = self.encoder.forward(&mut Ctx::inference(), input, &Mask::Full)?; // [T, D]
+        let mut x = self.encoder.forward(&mut Ctx::inference(), input, &self.encoder.mask())?; // [T, D]
         for module in &self.modules {
             x = match module {
                 Module::Pooling(hows) => {

@@ -11,7 +11,6 @@ use std::path::Path;
 use bert4rs_nn::Ctx;
 use bert4rs_nn::encoder::{Encoder, EncoderConfig, EncoderInput, huggingface};
 use bert4rs_nn::weights::Checkpoint;
-use bert4rs_tensor::op::attention::Mask;
 use bert4rs_tensor::{DType, Packed, Rng, Tensor};
 use serde::Serialize;
 use serde_json::Value;
@@ -124,7 +123,7 @@ fn compare_layers(
     let of_halves = |length: usize| (0..length).map(move |i| (2 * i / length.max(1)).min(segments - 1));
     let segments: Vec<usize> = lengths.iter().flat_map(|length| of_halves(*length)).collect();
     let input = EncoderInput { ids: &ids, segments: Some(&segments), batch: &batch };
-    let run = |encoder: &Encoder| encoder.forward_all(&mut Ctx::inference(), input, &Mask::Full);
+    let run = |encoder: &Encoder| encoder.forward_all(&mut Ctx::inference(), input, &encoder.mask());
     let named = |(i, (x, y)): (usize, (&Tensor, &Tensor))| {
         let name = if i == 0 { "embeddings".to_string() } else { format!("layer {}", i - 1) };
         difference(name, x, y)

@@ -116,6 +116,22 @@ fn no_texts_have_no_vectors() {
 }
 
 #[test]
+fn a_causal_encoder_sees_what_is_before_as_in_its_own_program() {
+    // Means of hidden states, by `scripts/parity/tiny.py sentences`.
+    let text = fs::read_to_string(folder("gpt2-tiny").join("sentences.json")).unwrap();
+    let file: Value = serde_json::from_str(&text).unwrap();
+    let texts: Vec<String> = serde_json::from_value(file["texts"].clone()).unwrap();
+    let means: Vec<Vec<f32>> = serde_json::from_value(file["means"].clone()).unwrap();
+    let model = SentenceEncoder::open(&folder("gpt2-tiny")).unwrap();
+    let got = model.encode(&views(&texts), &Options::default()).unwrap();
+    for (got, expected) in got.vectors.iter().zip(&means) {
+        for (g, e) in got.iter().zip(expected) {
+            assert!((g - e).abs() < 1e-4 * (1.0 + e.abs()), "{g}, expected {e}");
+        }
+    }
+}
+
+#[test]
 fn a_plain_encoder_gives_the_mean_of_its_tokens() {
     let dir = changed(&[]);
     for name in ["modules.json", "sentence_bert_config.json"] {

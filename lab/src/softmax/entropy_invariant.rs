@@ -48,7 +48,7 @@ fn random_scores(setup: &Setup, report: &mut Report) -> Result<Vec<Check>> {
             let mut rng = Rng::new(seed).fork(&format!("{length} keys"));
             let products = products(&mut rng, setup.pick(64, 4), length);
             for (scale, rows) in SCALES.iter().zip(&mut rows) {
-                let own = scale.factors(SIZE, &[length]).map_or(1.0, |f| f[0]);
+                let own = scale.factors(SIZE, || vec![length]).map_or(1.0, |f| f[0]);
                 let factor = own * scale.constant(SIZE)? * PEAKED;
                 rows.push(mean(&products.iter().map(|row| entropy(factor, row)).collect::<Vec<_>>()));
             }

@@ -16,6 +16,7 @@ pub mod pooling;
 pub mod position;
 mod recompute;
 mod sight;
+mod vocabulary;
 
 pub use attention::SelfAttention;
 pub use dropout::dropout;
@@ -31,3 +32,4 @@ pub use lstm::Lstm;
 pub use norm::Norm;
 pub use recompute::forward_recomputed;
 pub use sight::{CellKind, PartKind, Recurrence, Sight, Watch};
+pub(crate) use vocabulary::Vocabulary;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::attention::AttentionConfig;
-use super::parts::{Activation, DropoutMask, FeedForward, Mixer, Position, Sharing};
+use super::parts::{Activation, DropoutMask, FeedForward, Mixer, Position, Sharing, TextMask};
 use super::weight_init::WeightInit;
 use super::wiring::{Norm, ResidualScale, Wiring};
 
@@ -41,6 +41,8 @@ pub struct EncoderConfig {
     pub mixer: Mixer,
     /// The part of a layer that sees one token at a time.
     pub feed_forward: FeedForward,
+    /// Which tokens see each other, where a task does not say otherwise.
+    pub mask: TextMask,
 }
 
 impl Default for EncoderConfig {
@@ -62,6 +64,7 @@ impl Default for EncoderConfig {
             position: Position::Learned { max_positions: 512, first: 0 },
             mixer: Mixer::Attention(AttentionConfig::plain(12, 0.1)),
             feed_forward: FeedForward::Dense { size: 3072, activation: Activation::Gelu },
+            mask: TextMask::Full,
         }
     }
 }

@@ -2,12 +2,14 @@
 //! Definition:  norm(scale word[id] + position[i] + segment[s] + pairs), then dropout and projection
 //! Shapes:      ids [T] -> [T, D]
 
-use bert4rs_tensor::{DType, Tensor};
+use bert4rs_tensor::Tensor;
+use bert4rs_tensor::op::prepared::WeightPrecision;
 
 use super::config::EncoderConfig;
 use super::model::EncoderInput;
 use super::parts::{DropoutMask, Position};
 use super::weight_init::Role;
+use crate::block::position::sinusoids;
 use crate::block::{Embedding, Linear, Norm, dropout};
 use crate::encoder;
 use crate::{Builder, Ctx, Error, Init, Result};
@@ -20,7 +22,7 @@ pub(crate) struct TokenEmbedding {
     bigram: Option<(Embedding, usize)>,
     scale: f64,
     norm: Norm,
-    pub(super) projection: Option<Linear>,
+    projection: Option<Linear>,
     vocab_size: usize,
     segments: usize,
     token_dropout: f64,
@@ -31,10 +33,22 @@ pub(crate) struct TokenEmbedding {
 
 impl TokenEmbedding {
     pub(crate) fn new(builder: &mut Builder, config: &EncoderConfig) -> Result<Self> {
+        Self::with_words(builder, config, None)
+    }
+
+    /// With the table of tokens of another model, where there is one.
+    pub(crate) fn with_words(
+        builder: &mut Builder,
+        config: &EncoderConfig,
+        words: Option<&Embedding>,
+    ) -> Result<Self> {
         let (width, table_init) = (config.embedding_size(), config.init.table(config.layers));
         let mut at = builder.at("embeddings");
         let mut table = |name, rows, init| Embedding::new(&mut at.at(name), rows, width, init);
-        let word = table("word_embeddings", config.vocab_size, table_init)?;
+        let word = match words {
+            None => table("word_embeddings", config.vocab_size, table_init)?,
+            Some(words) => words.clone(),
+        };
         let position = match config.position {
             Position::Learned { max_positions, first } => {
                 Some((table("position_embeddings", max_positions, table_init)?, first))
@@ -83,6 +97,11 @@ impl TokenEmbedding {
         })
     }
 
+    /// Arranges the weights of the projection for inference.
+    pub(crate) fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
+        self.projection.as_mut().map_or(Ok(()), |projection| projection.prepare(precision))
+    }
+
     pub(crate) fn forward(&self, ctx: &mut Ctx, input: &EncoderInput) -> Result<Tensor> {
         let ids = self.some_unknown(ctx, input.ids);
         let mut x = self.word.forward(ctx, &ids)?; // [T, D]
@@ -94,7 +113,8 @@ impl TokenEmbedding {
             x = x.add(&table.forward(ctx, &rows)?)?;
         }
         if self.sinusoidal {
-            x = x.add(&sinusoids(input, self.word.table().value().shape()[1], x.dtype())?)?;
+            let width = x.shape().last().copied().unwrap_or(0);
+            x = x.add(&sinusoids(&input.batch.positions(), width, x.dtype())?)?;
         }
         match (&self.segment, input.segments) {
             (Some(table), Some(segments)) => x = x.add(&table.forward(ctx, segments)?)?,
@@ -187,18 +207,6 @@ impl TokenEmbedding {
         }
         Ok(())
     }
-}
-
-/// Sines of the positions in even, cosines in odd channels: `[T, D]`.
-fn sinusoids(input: &EncoderInput, width: usize, dtype: DType) -> Result<Tensor> {
-    let positions = input.batch.positions();
-    let value = |n: usize| {
-        let (position, channel) = (positions[n / width], n % width);
-        let angle = position as f64 * 10_000f64.powf(-((channel / 2 * 2) as f64) / width as f64);
-        if channel % 2 == 0 { angle.sin() } else { angle.cos() }
-    };
-    let values: Vec<f64> = (0..positions.len() * width).map(value).collect();
-    Ok(Tensor::new(values, &[positions.len(), width])?.cast(dtype)?)
 }
 
 /// The row of a pair of ids: multiplication by odd constants and a final mix (splitmix64).

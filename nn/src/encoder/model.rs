@@ -7,10 +7,8 @@ use bert4rs_tensor::{Packed, Parameter, Tensor};
 
 use super::config::EncoderConfig;
 use super::embedding::TokenEmbedding;
-use super::parts::Sharing;
-use super::positions::Positions;
-use super::wiring::Wiring;
-use crate::block::{self, Layer, Sight, Surroundings, Watch, forward_recomputed};
+use super::stack::Stack;
+use crate::block::{Embedding, Sight, Surroundings, Watch};
 use crate::{Builder, Ctx, Result};
 
 /// What an encoder reads.
@@ -28,10 +26,7 @@ pub struct EncoderInput<'a> {
 pub struct Encoder {
     config: EncoderConfig,
     pub(super) embedding: TokenEmbedding,
-    positions: Positions,
-    /// One for every group of layers that share.
-    pub(super) layers: Vec<Layer>,
-    final_norm: Option<block::Norm>,
+    pub(super) stack: Stack,
 }
 
 impl Encoder {
@@ -39,24 +34,8 @@ impl Encoder {
     pub fn new(builder: &mut Builder, config: &EncoderConfig) -> Result<Self> {
         config.validate()?;
         let embedding = TokenEmbedding::new(builder, config)?;
-        let positions = Positions::new(builder, config)?;
-        // Shared layers have names of their own, so that a file says which kind it holds.
-        let kind = if config.sharing == Sharing::None { "layer" } else { "group" };
-        let mut layers = Vec::with_capacity(config.groups());
-        for index in 0..config.groups() {
-            let first_width =
-                if config.projects_embedding() { config.hidden_size } else { config.embedding_size() };
-            let inputs = if index == 0 { first_width } else { config.hidden_size };
-            let mut at = builder.at(format!("encoder.{kind}.{index}"));
-            layers.push(Layer::new(&mut at, config, index, inputs)?);
-        }
-        let final_norm = if config.has_final_norm() {
-            let mut at = builder.at("encoder.final_norm");
-            Some(block::Norm::new(&mut at, config.hidden_size, config.norm, config.bias)?)
-        } else {
-            None
-        };
-        Ok(Self { config: config.clone(), embedding, positions, layers, final_norm })
+        let stack = Stack::new(&mut builder.at("encoder"), config, None)?;
+        Ok(Self { config: config.clone(), embedding, stack })
     }
 
     /// As [`Encoder::new`], but weights start at 0: for values that are read next, which saves the
@@ -72,7 +51,7 @@ impl Encoder {
 
     /// The embedding and the output of every layer, the last as [`Encoder::forward`] gives it.
     pub fn forward_all(&self, ctx: &mut Ctx, input: EncoderInput, mask: &Mask) -> Result<Vec<Tensor>> {
-        let mut all = Vec::with_capacity(self.layers.len() + 1);
+        let mut all = Vec::with_capacity(self.config.layers + 1);
         let last = self.run(ctx, input, mask, None, |x| {
             all.push(x.clone());
             Ok(())
@@ -99,28 +78,10 @@ impl Encoder {
     ) -> Result<Tensor> {
         self.config.check_mask(mask)?;
         self.embedding.check(&input, self.config.limits())?;
-        let around = Surroundings { watch, ..self.positions.around(ctx, input.batch, mask)? };
-        let mut x = self.embedding.forward(ctx, &input)?; // [T, D]
+        let around = Surroundings { watch, ..self.stack.positions.around(ctx, input.batch, mask)? };
+        let x = self.embedding.forward(ctx, &input)?; // [T, D]
         seen(&x)?;
-        for index in 0..self.config.layers {
-            let layer = &self.layers[self.config.group(index)];
-            // What is carried from layer to layer has to be kept anyway.
-            x = if ctx.recomputes() && !self.config.carries_scores() && watch.is_none() {
-                forward_recomputed(layer, ctx, &x, &around)?
-            } else {
-                layer.forward(ctx, &x, &around)?
-            };
-            seen(&x)?;
-        }
-        if let Some(norm) = &self.final_norm {
-            x = norm.forward(ctx, &x)?;
-        }
-        match self.config.wiring {
-            Wiring::T5 => ctx.dropout(&x, self.config.dropout),
-            Wiring::PostNorm | Wiring::PreNorm | Wiring::DeepNorm { .. } | Wiring::Admin | Wiring::Stack => {
-                Ok(x)
-            }
-        }
+        self.stack.run(ctx, x, &around, &mut [], seen)
     }
 
     /// Sets the scales of Admin's wiring by one batch in training mode, before training starts: each
@@ -128,12 +89,17 @@ impl Encoder {
     pub fn profile(&self, ctx: &mut Ctx, input: EncoderInput, mask: &Mask) -> Result<()> {
         self.config.check_mask(mask)?;
         self.embedding.check(&input, self.config.limits())?;
-        let around = self.positions.around(ctx, input.batch, mask)?;
+        let around = self.stack.positions.around(ctx, input.batch, mask)?;
         let (mut x, mut spread) = (self.embedding.forward(ctx, &input)?, 1.0);
         for index in 0..self.config.layers {
-            x = self.layers[self.config.group(index)].profile(ctx, &x, &around, &mut spread)?;
+            x = self.stack.layer(index).profile(ctx, &x, &around, &mut spread)?;
         }
         Ok(())
+    }
+
+    /// The mask that its config names, for who has no other.
+    pub fn mask(&self) -> Mask {
+        self.config.mask.into()
     }
 
     /// The config it was made from.
@@ -154,5 +120,10 @@ impl Encoder {
     /// The table of token vectors `[V, D]`, for heads that share it.
     pub fn word_embeddings(&self) -> &Parameter {
         self.embedding.word.table()
+    }
+
+    /// The same, to look rows up.
+    pub(crate) fn words(&self) -> &Embedding {
+        &self.embedding.word
     }
 }

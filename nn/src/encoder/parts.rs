@@ -6,6 +6,26 @@ use serde::{Deserialize, Serialize};
 use super::attention::AttentionConfig;
 use crate::block::position::Scaling;
 
+/// Which tokens of a text see each other, where a task does not say otherwise.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TextMask {
+    /// All (BERT).
+    #[default]
+    Full,
+    /// Each sees itself and those before it (GPT-2).
+    Causal,
+}
+
+impl From<TextMask> for op::attention::Mask {
+    fn from(mask: TextMask) -> Self {
+        match mask {
+            TextMask::Full => op::attention::Mask::Full,
+            TextMask::Causal => op::attention::Mask::Causal,
+        }
+    }
+}
+
 /// How the model knows the order of tokens.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]

@@ -13,7 +13,7 @@ use crate::block::position::{Rerope, Rotary, Scaling, inverse_frequencies};
 use crate::block::{Norm, Surroundings};
 use crate::{Builder, Ctx, Result};
 
-pub(super) struct Positions {
+pub(crate) struct Positions {
     kind: Kind,
     dtype: DType,
 }
@@ -40,13 +40,12 @@ enum Kind {
 }
 
 impl Positions {
-    /// `encoder.relative_attention_bias` of T5, `encoder.rel_embeddings` and `encoder.LayerNorm` of
-    /// DeBERTa; the others have no parameters.
+    /// `relative_attention_bias` of T5, `rel_embeddings` and `LayerNorm` of DeBERTa; the others have no
+    /// parameters.
     pub(super) fn new(builder: &mut Builder, config: &EncoderConfig) -> Result<Self> {
         let dtype = builder.dtype();
         let attention = config.attention();
         let heads = attention.map_or(1, |attention| attention.heads);
-        let mut at = builder.at("encoder");
         let kind = match &config.position {
             Position::None | Position::Learned { .. } | Position::Sinusoidal => Kind::Outside,
             Position::Rotary { theta, layout, scaling, log_n, .. } => {
@@ -67,7 +66,7 @@ impl Positions {
                 Kind::Keys(RelativeKeys::new(*max_distance, config.key_size().unwrap_or(0), dtype)?)
             }
             &Position::Buckets { buckets, max_distance, both_ways } => Kind::Buckets(DistanceBuckets::new(
-                &mut at,
+                builder,
                 (buckets, max_distance),
                 heads,
                 both_ways,
@@ -76,9 +75,9 @@ impl Positions {
             &Position::Disentangled { buckets, max_positions } => {
                 let (rows, width) = (2 * buckets, config.hidden_size);
                 let init = config.init.table(config.layers);
-                let mut place = at.at("rel_embeddings");
+                let mut place = builder.at("rel_embeddings");
                 let table = place.parameter("weight", &[rows, width], ParameterKind::Embedding, init)?;
-                let norm = Norm::new(&mut at.at("LayerNorm"), width, config.norm, config.bias)?;
+                let norm = Norm::new(&mut builder.at("LayerNorm"), width, config.norm, config.bias)?;
                 Kind::Disentangled { table, norm, buckets, longest: max_positions }
             }
             Position::Alibi => Kind::Alibi { heads },
@@ -87,11 +86,23 @@ impl Positions {
     }
 
     /// What the layers of one pass share.
-    pub(super) fn around<'a>(
+    pub(crate) fn around<'a>(
         &self,
         ctx: &Ctx,
         batch: &'a Packed,
         mask: &'a Mask,
+    ) -> Result<Surroundings<'a>> {
+        self.around_up_to(ctx, batch, mask, batch.longest())
+    }
+
+    /// The same for distances below `longest`, where texts are continued; only positions that depend on
+    /// nothing but distances can be.
+    pub(crate) fn around_up_to<'a>(
+        &self,
+        ctx: &Ctx,
+        batch: &'a Packed,
+        mask: &'a Mask,
+        longest: usize,
     ) -> Result<Surroundings<'a>> {
         let plain = Surroundings::plain(batch, mask);
         Ok(match &self.kind {
@@ -105,15 +116,13 @@ impl Positions {
                 Surroundings { relative: Some(Relative::Rerope(rerope.clone())), ..plain }
             }
             Kind::Keys(keys) => Surroundings { relative: Some(Relative::Keys(keys.clone())), ..plain },
-            Kind::Buckets(buckets) => {
-                Surroundings { bias: Some(buckets.bias(ctx, batch.longest())?), ..plain }
-            }
+            Kind::Buckets(buckets) => Surroundings { bias: Some(buckets.bias(ctx, longest)?), ..plain },
             Kind::Alibi { heads } => {
-                Surroundings { bias: Some(alibi_bias(*heads, batch.longest(), self.dtype)?), ..plain }
+                Surroundings { bias: Some(alibi_bias(*heads, longest, self.dtype)?), ..plain }
             }
-            &Kind::Disentangled { ref table, ref norm, buckets, longest } => {
+            &Kind::Disentangled { ref table, ref norm, buckets, longest: made_for } => {
                 let table: Tensor = norm.forward(ctx, &ctx.value(table))?;
-                let relative = Some(Relative::Disentangled { table, buckets, longest });
+                let relative = Some(Relative::Disentangled { table, buckets, longest: made_for });
                 Surroundings { relative, carried: RefCell::default(), ..plain }
             }
         })

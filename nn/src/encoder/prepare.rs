@@ -74,9 +74,7 @@ impl Encoder {
     /// rest are as before.
     pub fn prepare(&mut self, precision: Precision) -> Result<()> {
         let weights = precision.weights();
-        if let Some(projection) = &mut self.embedding.projection {
-            projection.prepare(weights)?;
-        }
-        self.layers.iter_mut().try_for_each(|layer| layer.prepare(weights))
+        self.embedding.prepare(weights)?;
+        self.stack.prepare(weights)
     }
 }

@@ -5,8 +5,7 @@
 //! Numerics:    prepared in f32 both give the bits of the trained heads; see `prepare.rs`
 //! Reference:   Devlin et al., BERT, 2018.
 
-use bert4rs_tensor::op::linear::{After, linear};
-use bert4rs_tensor::op::prepared::{PreparedMatrix, WeightPrecision};
+use bert4rs_tensor::op::prepared::WeightPrecision;
 use bert4rs_tensor::op::{self, Activation};
 use bert4rs_tensor::{Packed, Parameter, ParameterKind, Tensor};
 
@@ -14,8 +13,7 @@ use super::model::Encoder;
 use super::parts::FeedForward;
 use super::weight_init::Role;
 use crate::block::pooling::{Pooling, pool};
-use crate::block::{Linear, Norm};
-use crate::loss::linear_cross_entropy;
+use crate::block::{Linear, Norm, Vocabulary};
 use crate::{Builder, Ctx, Error, Init, Result};
 
 /// BERT's pooler: `pooler.dense`.
@@ -47,9 +45,7 @@ pub struct MaskedLanguageHead {
     dense: Linear,
     norm: Norm,
     activation: op::Activation,
-    table: Parameter,
-    /// The table arranged for products, once the head is prepared; the encoder still reads its rows.
-    prepared: Option<PreparedMatrix>,
+    table: Vocabulary,
     bias: Parameter,
 }
 
@@ -68,32 +64,21 @@ impl MaskedLanguageHead {
             FeedForward::None => Activation::Gelu,
         };
         let bias = at.parameter("bias", &[config.vocab_size], ParameterKind::Bias, Init::Zeros)?;
-        let table = encoder.word_embeddings().clone();
-        Ok(Self { dense, norm, activation, table, prepared: None, bias })
+        let table = Vocabulary::new(encoder.word_embeddings().clone());
+        Ok(Self { dense, norm, activation, table, bias })
     }
 
     /// Arranges the weights for inference; see [`Linear::prepare`]. The word embeddings are held a
     /// second time, `V x size` numbers in the precision, because the encoder looks rows of them up.
     pub fn prepare(&mut self, precision: WeightPrecision) -> Result<()> {
         self.dense.prepare(precision)?;
-        if self.prepared.is_none() {
-            self.prepared = Some(PreparedMatrix::new(&self.table.value(), precision)?);
-        }
-        Ok(())
+        self.table.prepare(precision)
     }
 
     /// Scores of every id for every row of `hidden`; pass only the rows that are asked for.
     pub fn forward(&self, ctx: &Ctx, hidden: &Tensor) -> Result<Tensor> {
         let x = self.transform(ctx, hidden)?; // [T, size]
-        let bias = ctx.value(&self.bias);
-        let after = After { bias: Some(&bias), ..After::default() };
-        match &self.prepared {
-            Some(table) if !ctx.is_training() => Ok(table.linear(&x, after)?), // [T, V]
-            Some(_) | None => {
-                let (x, table) = self.factors(ctx, x)?;
-                Ok(linear(&x, &table, after)?)
-            }
-        }
+        self.table.scores(ctx, &x, Some(&ctx.value(&self.bias)))
     }
 
     /// Mean cross entropy of the rows of `hidden [T, D]` that have a target (`targets [T]`, negative = none),
@@ -107,18 +92,7 @@ impl MaskedLanguageHead {
         let asked: Vec<usize> = (0..targets.len()).filter(|&i| targets[i] >= 0).collect();
         let targets: Vec<i64> = asked.iter().map(|&i| targets[i]).collect();
         let x = self.transform(ctx, &hidden.rows(&asked)?)?; // [N, size]
-        let bias = ctx.value(&self.bias);
-        let (x, table) = self.factors(ctx, x)?;
-        linear_cross_entropy(&x, &table, Some(&bias), &targets, label_smoothing)
-    }
-
-    /// Rows and table as their product takes them.
-    fn factors(&self, ctx: &Ctx, x: Tensor) -> Result<(Tensor, Tensor)> {
-        let table = ctx.value(&self.table);
-        match ctx.half() {
-            None => Ok((x, table)),
-            Some(half) => Ok((x.rounded(half)?, table.rounded(half)?)),
-        }
+        self.table.loss(ctx, &x, Some(&ctx.value(&self.bias)), &targets, label_smoothing)
     }
 
     /// What the word embeddings are compared with.

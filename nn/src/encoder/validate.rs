@@ -36,6 +36,7 @@ impl EncoderConfig {
         }
         self.validate_wiring()?;
         self.validate_init()?;
+        self.check_mask(&self.mask.into()).map_err(|e| Error::Config(format!("encoder.mask: {e}")))?;
         Ok(())
     }
 

@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use bert4rs_tensor::io::safetensors;
 use bert4rs_tensor::{DType, Params, Tensor};
 
+use super::family;
 use super::layout::{self, Layout};
 use super::names::{nearest, ours, under};
-use super::piece::{self, Piece};
+use super::piece::Piece;
 use super::source::{SINGLE, Source, sources};
 use crate::{Error, Result};
 
@@ -74,10 +75,13 @@ impl Checkpoint {
     pub fn open(folder: &Path) -> Result<Self> {
         let files = sources(folder)?;
         let mut tensors: BTreeMap<String, Place> = BTreeMap::new();
-        let modern = files.iter().any(|file| file.names().iter().any(|name| piece::is_modern_bert(name)));
+        // Heads of ours are called so too, but have no norm.
+        let has =
+            |test: &dyn Fn(&str) -> bool| files.iter().any(|file| file.names().iter().any(|name| test(name)));
+        let modern = has(&family::is_modern_bert) && has(&|name| name == "head.norm.weight");
         for (i, file) in files.iter().enumerate() {
             for raw in file.names() {
-                let names = match piece::modern_bert_head(&raw) {
+                let names = match family::modern_bert_head(&raw) {
                     Some(name) if modern => vec![(name, Piece::Whole)],
                     Some(_) | None => ours(&raw),
                 };
@@ -229,8 +233,18 @@ fn list(verb: &str, names: &[String], others: &[String], owner: &str) -> String 
 
 /// Writes all parameters to `model.safetensors` of a folder, replacing it in one step.
 pub fn save(folder: &Path, params: &Params, layout: Layout) -> Result<()> {
-    let named = |(name, value): (String, Tensor)| (layout::theirs(&name, layout), value);
-    let tensors: Vec<_> = params.values().into_iter().map(named).collect();
+    let values = params.values();
+    let mut joined: BTreeMap<String, Vec<(&Tensor, Piece)>> = BTreeMap::new();
+    for (name, value) in &values {
+        let (name, piece) =
+            family::theirs(name, layout).unwrap_or_else(|| (layout::theirs(name, layout), Piece::Whole));
+        joined.entry(name).or_default().push((value, piece));
+    }
+    let mut tensors = Vec::with_capacity(joined.len());
+    for (name, mut parts) in joined {
+        parts.sort_by_key(|(_, piece)| piece.index());
+        tensors.push((name, Piece::joined(&parts)?));
+    }
     Ok(safetensors::save(&folder.join(SINGLE), &tensors)?)
 }
 

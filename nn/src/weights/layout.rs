@@ -7,6 +7,16 @@ pub enum Layout {
     Bert,
     /// ALBERT's: groups of shared layers.
     Albert,
+    /// DeBERTa's of the second and third version.
+    Deberta,
+    /// ModernBERT's: joined products.
+    ModernBert,
+    /// GPT-2's: joined products, `[inputs, outputs]`.
+    Gpt2,
+    /// T5's.
+    T5,
+    /// The same with gates: T5 1.1, mT5.
+    T5Gated,
 }
 
 const GROUP: &str = "encoder.group.";
@@ -55,11 +65,14 @@ pub(super) fn ours(name: &str) -> String {
     exchanged(name, OUTSIDE.into_iter().chain(ROBERTA))
 }
 
-/// The name in a file of a layout.
+/// The name in a file of BERT's or ALBERT's layout.
 pub(super) fn theirs(name: &str, layout: Layout) -> String {
     let turned = |(theirs, ours)| (ours, theirs);
     match (layout, inside(name, GROUP)) {
-        (Layout::Bert, _) => name.to_string(),
+        (
+            Layout::Bert | Layout::Deberta | Layout::ModernBert | Layout::Gpt2 | Layout::T5 | Layout::T5Gated,
+            _,
+        ) => name.to_string(),
         (Layout::Albert, Some((group, rest))) => {
             format!("{THEIR_GROUP}{group}.{INNER}{}", exchanged(rest, IN_LAYER.into_iter().map(turned)))
         }

@@ -2,6 +2,7 @@
 
 mod checkpoint;
 mod config_file;
+mod family;
 mod layout;
 mod names;
 mod piece;

@@ -1,7 +1,7 @@
 //! Names of tensors in weight files, and how they map to ours.
 
-use super::layout;
-use super::piece::{self, Piece};
+use super::piece::Piece;
+use super::{family, layout};
 
 /// Model prefixes that files of models with heads put before the encoder's names.
 const PREFIXES: [&str; 10] = [
@@ -30,12 +30,18 @@ pub(super) fn ours(name: &str) -> Vec<(String, Piece)> {
         (_, Some(start)) => format!("{start}LayerNorm.bias"),
         (None, None) => bare.to_string(),
     };
-    piece::ours(&bare).unwrap_or_else(|| vec![(layout::ours(&bare), Piece::Whole)])
+    family::ours(&bare).unwrap_or_else(|| vec![(layout::ours(&bare), Piece::Whole)])
 }
 
 /// Whether a tensor is computed, not learned, so that no file needs it.
 pub fn is_buffer(name: &str) -> bool {
-    const ENDS: [&str; 4] = ["position_ids", "embed_positions.weight", ".attn.bias", ".attn.masked_bias"];
+    const ENDS: [&str; 5] = [
+        "position_ids",
+        "embed_positions.weight",
+        ".attn.bias",
+        ".attn.masked_bias",
+        "EncDecAttention.relative_attention_bias.weight", // of old files of T5; nothing reads it
+    ];
     // Copies of T5's shared table.
     const COPIES: [&str; 2] = ["encoder.embed_tokens.weight", "decoder.embed_tokens.weight"];
     ENDS.iter().any(|end| name.ends_with(end)) || COPIES.contains(&name)

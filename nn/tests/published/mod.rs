@@ -58,6 +58,7 @@ pub struct Case {
     pub ids: Vec<usize>,
     pub segments: Vec<usize>,
     pub batch: Packed,
+    pub inputs: Value,
     pub expected: Value,
 }
 
@@ -79,7 +80,8 @@ pub fn cases(name: &str) -> Vec<Case> {
             segments.extend(b);
             lengths.push(length);
         }
-        Case { ids, segments, batch: Packed::from_lengths(&lengths), expected: case["expected"].clone() }
+        let (batch, inputs) = (Packed::from_lengths(&lengths), inputs.clone());
+        Case { ids, segments, batch, inputs, expected: case["expected"].clone() }
     };
     // Some cases of GPT-2 are about padding on the left and generation.
     let has_states = |case: &&Value| {

@@ -5,16 +5,11 @@ use std::path::Path;
 use bert4rs_nn::Builder;
 use bert4rs_nn::encoder::{Encoder, EncoderConfig, huggingface, preset, preset_names};
 use bert4rs_nn::weights::{Allow, Checkpoint};
-use bert4rs_tensor::op::attention::Mask;
 use bert4rs_tensor::{DType, Params, Rng};
-use serde_json::Value;
 
 use super::{Subject, SubjectKind, without_dropout};
 use crate::ner::{self, NerModel};
 use crate::{Error, Result, RunConfig, read_examples, settings};
-
-/// The encoder whose tokens see only what is before.
-const CAUSAL: &str = "gpt2";
 
 impl Subject {
     /// Opens a folder with a model, reads a run's configuration (`.toml`) and builds the model that it would start
@@ -40,10 +35,10 @@ impl Subject {
         Ok(Self {
             name: name.to_string(),
             kind: SubjectKind::Preset,
+            mask: encoder.mask(),
             encoder,
             params,
             folder: None,
-            mask: if name == CAUSAL { Mask::Causal } else { Mask::Full },
             task: None,
             new: true,
             train: None,
@@ -62,10 +57,10 @@ impl Subject {
         Ok(Self {
             name: name.to_string(),
             kind: SubjectKind::Folder,
+            mask: encoder.mask(),
             encoder,
             params,
             folder: Some(path.to_path_buf()),
-            mask: if model_type(path).as_deref() == Some(CAUSAL) { Mask::Causal } else { Mask::Full },
             task,
             new: false,
             train: None,
@@ -84,10 +79,10 @@ impl Subject {
         Ok(Self {
             name: name.to_string(),
             kind: SubjectKind::Config,
+            mask: encoder.mask(),
             encoder,
             params,
             folder: None,
-            mask: Mask::Full,
             task: Some(model),
             new,
             train: Some(run.train),
@@ -116,12 +111,6 @@ fn is_entity_model(folder: &Path) -> Result<bool> {
     let table = settings::read_table(&file)?;
     let kind = table.get("task").and_then(|task| task.get("type")).and_then(|kind| kind.as_str());
     Ok(kind == Some("ner"))
-}
-
-fn model_type(folder: &Path) -> Option<String> {
-    let text = std::fs::read_to_string(folder.join("config.json")).ok()?;
-    let config: Value = serde_json::from_str(&text).ok()?;
-    config.get("model_type")?.as_str().map(str::to_string)
 }
 
 fn unknown(name: &str) -> String {

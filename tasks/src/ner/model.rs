@@ -4,7 +4,6 @@ use bert4rs_nn::encoder::{Encoder, EncoderConfig, EncoderInput, Precision};
 use bert4rs_nn::head::tags::{self, SpanRule};
 use bert4rs_nn::head::{SpanHead, TagHead};
 use bert4rs_nn::{Builder, Ctx};
-use bert4rs_tensor::op::attention::Mask;
 use bert4rs_tensor::op::span_score::{ScoredSpan, Span};
 use bert4rs_tensor::{DType, Packed, Params, Rng, Tensor};
 use bert4rs_text::Tokenizer;
@@ -180,7 +179,7 @@ impl NerModel {
         let batch = Packed::from_lengths(&pieces.clone().map(<[usize]>::len).collect::<Vec<_>>());
         let ids: Vec<usize> = pieces.flatten().copied().collect();
         let input = EncoderInput { ids: &ids, segments: None, batch: &batch };
-        let hidden = self.encoder.forward(ctx, input, &Mask::Full)?;
+        let hidden = self.encoder.forward(ctx, input, &self.encoder.mask())?;
         Ok((ctx.dropout(&hidden, self.head_config.dropout)?, batch))
     }
 

@@ -5,10 +5,12 @@
 //!              distance; otherwise step by step, with all scores of a text at hand
 //! Reference:   Vaswani et al., Attention is all you need, 2017.
 
+mod cross;
 mod dense;
 mod distance;
 mod gradient_scale;
 mod pairs;
+mod past;
 mod relative;
 mod scale;
 mod scores;
@@ -20,12 +22,15 @@ use bert4rs_tensor::op::joint_linear::joint_linear;
 use bert4rs_tensor::op::prepared::WeightPrecision;
 use bert4rs_tensor::{Parameter, Tensor};
 
+pub use cross::{CrossAttention, Reading};
 pub use dense::Carried;
 pub use distance::{DistanceBuckets, alibi_bias, alibi_slopes, t5_bucket};
 pub use gradient_scale::{
     empirical_scale, log_mean_exponential, optimal_scale_cosine, optimal_scale_normal, softmax_gradient_l1,
 };
 pub use pairs::{gather_pairs, spread_pairs};
+pub use past::Past;
+pub(crate) use past::{rows_of_texts, selected};
 pub use relative::{Relative, RelativeKeys, deberta_bucket, disentangled_scores};
 pub use scale::AttentionScale;
 pub use scores::{heads_of, rows_of, scaled_scores, visible, visible_counts, visible_softmax};
@@ -125,6 +130,14 @@ impl SelfAttention {
             Some(_) => around.local_rotation.as_ref().or(around.rotation.as_ref()),
             None => around.rotation.as_ref(),
         };
+        if let Some(past) = around.reading.borrow_mut().as_mut().and_then(|reading| reading.past.as_mut()) {
+            let [q, k, v] = self.split(&joint)?;
+            let [k, v] = past.join([k, v], around.batch)?;
+            let q = sharpened(q, self.scale.factors(self.key_size, || past.counts(around.batch)))?;
+            let how = Attention { keys: Some(past.batch().clone()), ..self.how(ctx, around)? };
+            let gathered = attention(&q, &k, &v, around.batch, &how)?;
+            return self.output.forward_with(ctx, &gathered, None, residual);
+        }
         let gathered = match self.turned(&joint, around, rotation)? {
             Turned::Joint(joint) => {
                 joint_attention(&joint, self.key_size, around.batch, &self.how(ctx, around)?)?
@@ -175,8 +188,7 @@ impl SelfAttention {
     /// where the next step needs them so.
     fn turned(&self, joint: &Tensor, around: &Surroundings, rotation: Option<&Rotation>) -> Result<Turned> {
         let counts = || visible_counts(around.mask, self.window, around.batch);
-        let factors =
-            if self.scale.depends_on_keys() { self.scale.factors(self.key_size, &counts()) } else { None };
+        let factors = self.scale.factors(self.key_size, counts);
         if factors.is_none() && !self.needs_scores(around) {
             match rotation {
                 None => return Ok(Turned::Joint(joint.clone())),
@@ -193,16 +205,21 @@ impl SelfAttention {
             q = rotation.turn_queries(&q, self.heads)?;
             k = rotation.turn(&k, self.heads)?;
         }
-        if let Some(factors) = factors {
-            q = q.mul(&Tensor::new(factors, &[q.shape()[0], 1])?.cast(q.dtype())?)?;
-        }
-        Ok(Turned::Apart([q, k, v]))
+        Ok(Turned::Apart([sharpened(q, factors)?, k, v]))
     }
 
     /// Queries, keys and values apart.
     fn split(&self, joint: &Tensor) -> Result<[Tensor; 3]> {
         let (keys, values) = (self.heads * self.key_size, self.heads * self.value_size);
         Ok([joint.narrow(1, 0, keys)?, joint.narrow(1, keys, keys)?, joint.narrow(1, 2 * keys, values)?])
+    }
+}
+
+/// Queries times their factors, where they have some.
+fn sharpened(q: Tensor, factors: Option<Vec<f64>>) -> Result<Tensor> {
+    match factors {
+        None => Ok(q),
+        Some(factors) => Ok(q.mul(&Tensor::new(factors, &[q.shape()[0], 1])?.cast(q.dtype())?)?),
     }
 }
 

@@ -9,7 +9,7 @@ use bert4rs_tensor::{DType, Tensor};
 
 use super::pairs::{gather_pairs, spread_pairs};
 use crate::Result;
-use crate::block::position::Rerope;
+use crate::block::position::{Rerope, sinusoids};
 
 /// NEZHA's fixed vectors of the distances `-reach..=reach`: sines in even, cosines in odd channels.
 #[derive(Clone)]
@@ -21,13 +21,8 @@ pub struct RelativeKeys {
 impl RelativeKeys {
     /// For distances up to `reach` and heads of width `size`.
     pub fn new(reach: usize, size: usize, dtype: DType) -> Result<Self> {
-        let value = |n: usize| {
-            let (position, channel) = (n / size, n % size);
-            let angle = position as f64 * 10_000f64.powf(-((channel / 2 * 2) as f64) / size as f64);
-            if channel % 2 == 0 { angle.sin() } else { angle.cos() }
-        };
-        let values: Vec<f64> = (0..(2 * reach + 1) * size).map(value).collect();
-        Ok(Self { table: Tensor::new(values, &[2 * reach + 1, size])?.cast(dtype)?, reach })
+        let rows: Vec<usize> = (0..2 * reach + 1).collect();
+        Ok(Self { table: sinusoids(&rows, size, dtype)?, reach })
     }
 
     fn column(&self, i: usize, j: usize) -> usize {

@@ -52,14 +52,6 @@ fn one() -> usize {
 }
 
 impl AttentionScale {
-    /// Whether queries with more keys get another factor.
-    pub fn depends_on_keys(self) -> bool {
-        match self {
-            Self::Standard | Self::None | Self::GradientMaximising { .. } => false,
-            Self::LogBase { .. } | Self::Kappa { .. } | Self::LogDagger { .. } => true,
-        }
-    }
-
     /// The factor that is the same for all tokens.
     pub fn constant(self, key_size: usize) -> Result<f64> {
         let standard = 1.0 / (key_size as f64).sqrt();
@@ -70,9 +62,9 @@ impl AttentionScale {
         })
     }
 
-    /// The factor of queries that see `visible` keys, where it is not 1 for all.
-    pub fn factors(self, key_size: usize, visible: &[usize]) -> Option<Vec<f64>> {
-        let each = |f: &dyn Fn(f64) -> f64| Some(visible.iter().map(|&n| f(n.max(1) as f64)).collect());
+    /// The factor of queries that see `visible` keys, where it is not 1 for all; only then they are counted.
+    pub fn factors(self, key_size: usize, visible: impl FnOnce() -> Vec<usize>) -> Option<Vec<f64>> {
+        let each = |f: &dyn Fn(f64) -> f64| Some(visible().into_iter().map(|n| f(n.max(1) as f64)).collect());
         match self {
             Self::Standard | Self::None | Self::GradientMaximising { .. } => None,
             Self::LogBase { train_length, floor } => {

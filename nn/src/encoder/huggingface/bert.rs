@@ -219,13 +219,7 @@ pub(super) fn theirs(config: &EncoderConfig) -> Option<Foreign> {
         use_bias: None,
         add_cross_attention: false,
     };
-    // Whatever the foreign keys cannot say must not be lost: then the round trip differs.
-    let mut said = config.clone();
-    if said.embedding.token_dropout == 0.0 {
-        said.embedding.unk_id = EmbeddingConfig::default().unk_id; // not used
-    }
-    said.embedding.size = said.embedding.size.filter(|size| *size != said.hidden_size);
-    (ours(&foreign).as_ref() == Ok(&said)).then_some(foreign)
+    super::says(ours(&foreign), config).then_some(foreign)
 }
 
 pub(super) fn activation(name: &str) -> Read<Activation> {
@@ -245,7 +239,7 @@ pub(super) fn activation(name: &str) -> Read<Activation> {
     })
 }
 
-fn activation_name(activation: Activation) -> &'static str {
+pub(super) fn activation_name(activation: Activation) -> &'static str {
     match activation {
         Activation::Gelu => "gelu",
         Activation::GeluTanh => "gelu_new",

@@ -1,8 +1,8 @@
 //! DeBERTa of the second and third version, in the keys of its `config.json`.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::bert::activation;
+use super::bert::{activation, activation_name};
 use crate::encoder::{
     AttentionConfig, EmbeddingConfig, EncoderConfig, FeedForward, Mixer, Norm, Position, WeightInit,
     deberta_v2,
@@ -13,11 +13,14 @@ type Read<T> = std::result::Result<T, String>;
 /// The model type read here.
 pub(super) const KIND: &str = "deberta-v2";
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Foreign {
+    model_type: String,
+    architectures: Vec<String>,
     vocab_size: usize,
     hidden_size: usize,
+    #[serde(skip_serializing_if = "Option::is_none")]
     embedding_size: Option<usize>,
     num_hidden_layers: usize,
     num_attention_heads: usize,
@@ -40,7 +43,7 @@ pub(super) struct Foreign {
 }
 
 /// Listed, or joined by bars.
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum PositionTypes {
     List(Vec<String>),
@@ -61,6 +64,8 @@ impl Default for Foreign {
     /// What transformers takes where a file says nothing.
     fn default() -> Self {
         Self {
+            model_type: KIND.into(),
+            architectures: vec!["DebertaV2Model".into()],
             vocab_size: 128_100,
             hidden_size: 1536,
             embedding_size: None,
@@ -130,4 +135,36 @@ pub(super) fn ours(foreign: &Foreign) -> Read<EncoderConfig> {
         },
         ..deberta_v2()
     })
+}
+
+/// The config in foreign words, if they describe the same encoder.
+pub(super) fn theirs(config: &EncoderConfig) -> Option<Foreign> {
+    let Position::Disentangled { buckets, max_positions } = config.position else { return None };
+    let Mixer::Attention(AttentionConfig { heads, dropout, .. }) = config.mixer else { return None };
+    let FeedForward::Dense { size, activation } = config.feed_forward else { return None };
+    let WeightInit::Normal { deviation } = config.init else { return None };
+    let Norm::Layer { eps: layer_norm_eps, .. } = config.norm else { return None };
+    let foreign = Foreign {
+        vocab_size: config.vocab_size,
+        hidden_size: config.hidden_size,
+        embedding_size: config.embedding.size,
+        num_hidden_layers: config.layers,
+        num_attention_heads: heads,
+        intermediate_size: size,
+        hidden_act: activation_name(activation).into(),
+        hidden_dropout_prob: config.dropout,
+        attention_probs_dropout_prob: dropout,
+        max_position_embeddings: max_positions,
+        type_vocab_size: config.embedding.segments,
+        initializer_range: deviation,
+        layer_norm_eps,
+        relative_attention: true,
+        position_buckets: buckets as i64,
+        position_biased_input: false,
+        share_att_key: true,
+        norm_rel_ebd: "layer_norm".into(),
+        pos_att_type: PositionTypes::List(vec!["p2c".into(), "c2p".into()]),
+        ..Foreign::default()
+    };
+    super::says(ours(&foreign), config).then_some(foreign)
 }

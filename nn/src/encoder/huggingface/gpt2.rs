@@ -1,8 +1,8 @@
-//! GPT-2, in the keys of its `config.json`; the causal mask is given by who runs it.
+//! GPT-2, in the keys of its `config.json`.
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 
-use super::bert::activation;
+use super::bert::{activation, activation_name};
 use crate::encoder::{
     AttentionConfig, EmbeddingConfig, EncoderConfig, FeedForward, Mixer, Norm, Position, WeightInit, gpt2,
 };
@@ -12,9 +12,11 @@ type Read<T> = std::result::Result<T, String>;
 /// The model type read here.
 pub(super) const KIND: &str = "gpt2";
 
-#[derive(Deserialize)]
+#[derive(Serialize, Deserialize)]
 #[serde(default)]
 pub(super) struct Foreign {
+    model_type: String,
+    architectures: Vec<String>,
     vocab_size: usize,
     n_positions: usize,
     n_embd: usize,
@@ -35,6 +37,8 @@ pub(super) struct Foreign {
 impl Default for Foreign {
     fn default() -> Self {
         Self {
+            model_type: KIND.into(),
+            architectures: vec!["GPT2Model".into()],
             vocab_size: 50_257,
             n_positions: 1024,
             n_embd: 768,
@@ -83,4 +87,29 @@ pub(super) fn ours(foreign: &Foreign) -> Read<EncoderConfig> {
         },
         ..gpt2()
     })
+}
+
+/// The config in foreign words, if they describe the same encoder.
+pub(super) fn theirs(config: &EncoderConfig) -> Option<Foreign> {
+    let Position::Learned { max_positions, .. } = config.position else { return None };
+    let Mixer::Attention(AttentionConfig { heads, dropout, .. }) = config.mixer else { return None };
+    let FeedForward::Dense { size, activation } = config.feed_forward else { return None };
+    let WeightInit::Normal { deviation } = config.init else { return None };
+    let Norm::Layer { eps, .. } = config.norm else { return None };
+    let foreign = Foreign {
+        vocab_size: config.vocab_size,
+        n_positions: max_positions,
+        n_embd: config.hidden_size,
+        n_layer: config.layers,
+        n_head: heads,
+        n_inner: Some(size),
+        activation_function: activation_name(activation).into(),
+        resid_pdrop: config.dropout,
+        embd_pdrop: config.embedding.dropout,
+        attn_pdrop: dropout,
+        layer_norm_epsilon: eps,
+        initializer_range: deviation,
+        ..Foreign::default()
+    };
+    super::says(ours(&foreign), config).then_some(foreign)
 }

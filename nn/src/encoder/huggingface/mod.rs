@@ -5,6 +5,7 @@
 
 mod bert;
 mod deberta;
+mod encoder_decoder;
 mod gau_alpha;
 mod gpt2;
 mod modernbert;
@@ -17,10 +18,12 @@ use bert4rs_tensor::{DType, Params, Rng};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::config::EncoderConfig;
+use super::config::{EmbeddingConfig, EncoderConfig};
 use super::model::Encoder;
 use crate::weights::{self, Allow, Checkpoint, Layout, LoadReport};
 use crate::{Builder, Error, Result};
+
+pub use encoder_decoder::{load_encoder_decoder, read_encoder_decoder, save_encoder_decoder};
 
 const OWN: &str = "bert4rs";
 const SUPPORTED: &str = "bert, roformer, roberta, electra, albert, nezha, gau_alpha, deberta-v2, modernbert, gpt2, \
@@ -39,6 +42,10 @@ pub fn read_config(folder: &Path) -> Result<EncoderConfig> {
         modernbert::KIND => keys(value).and_then(|foreign| modernbert::ours(&foreign)),
         gpt2::KIND => keys(value).and_then(|foreign| gpt2::ours(&foreign)),
         kind if t5::KINDS.contains(&kind) => keys(value).and_then(|foreign| t5::ours(&foreign)),
+        OWN if value.get("encoder_decoder").is_some() => {
+            serde_json::from_value(value["encoder_decoder"]["encoder"].clone())
+                .map_err(|e| format!("encoder_decoder: {e}"))
+        }
         OWN => serde_json::from_value(value["encoder"].clone()).map_err(|e| format!("encoder: {e}")),
         "" => Err(format!("has no model_type; supported are {SUPPORTED}")),
         other => Err(format!("model_type {other} is not supported; supported are {SUPPORTED}")),
@@ -70,31 +77,65 @@ pub fn load_as(folder: &Path, config: &EncoderConfig, dtype: DType) -> Result<(E
     Ok((encoder, params, report))
 }
 
-/// Writes `config.json` and `model.safetensors`; BERT, RoFormer, RoBERTa, ELECTRA and ALBERT then open
-/// in transformers with the same hidden states. It reports as missing what it makes itself: the pooler
-/// (BERT, RoBERTa, ALBERT) and the table of positions (RoFormer). What it would compute otherwise keeps
-/// our own `model_type`.
+/// Writes `config.json` and `model.safetensors`; BERT, RoFormer, RoBERTa, ELECTRA, ALBERT, DeBERTa-v3,
+/// ModernBERT, GPT-2 and the encoders of T5 and mT5 then open in transformers with the same hidden states. It
+/// reports as missing what it makes itself: the pooler (BERT, RoBERTa, ALBERT) and the table of positions
+/// (RoFormer). What it would compute otherwise keeps our own `model_type`.
 pub fn save(folder: &Path, config: &EncoderConfig, params: &Params) -> Result<()> {
-    write_config(folder, config)?;
-    let layout = match bert::theirs(config) {
-        Some(foreign) if foreign.is_albert() => Layout::Albert,
-        Some(_) | None => Layout::Bert,
-    };
+    let (text, layout) = foreign(config);
+    write_text(folder, text)?;
     weights::save(folder, params, layout)
 }
 
-/// Writes `config.json`.
+/// Writes `config.json`, for weights in BERT's layout or none.
 pub fn write_config(folder: &Path, config: &EncoderConfig) -> Result<()> {
+    write_text(folder, foreign(config).0)
+}
+
+/// The config as the first model type that can say it has it, and that type's layout of weights.
+fn foreign(config: &EncoderConfig) -> (serde_json::Result<Value>, Layout) {
+    if let Some(foreign) = bert::theirs(config) {
+        let layout = if foreign.is_albert() { Layout::Albert } else { Layout::Bert };
+        return (serde_json::to_value(&foreign), layout);
+    }
+    if let Some(foreign) = gau_alpha::theirs(config) {
+        return (serde_json::to_value(&foreign), Layout::Bert);
+    }
+    if let Some(foreign) = deberta::theirs(config) {
+        return (serde_json::to_value(&foreign), Layout::Deberta);
+    }
+    if let Some(foreign) = modernbert::theirs(config) {
+        return (serde_json::to_value(&foreign), Layout::ModernBert);
+    }
+    if let Some(foreign) = gpt2::theirs(config) {
+        return (serde_json::to_value(&foreign), Layout::Gpt2);
+    }
+    if let Some((foreign, layout)) = t5::theirs(config) {
+        return (serde_json::to_value(&foreign), layout);
+    }
+    (Ok(serde_json::json!({ "model_type": OWN, "encoder": config })), Layout::Bert)
+}
+
+/// Whether foreign keys, read again, say all of `config`: what they cannot say must not be lost.
+fn says(read: std::result::Result<EncoderConfig, String>, config: &EncoderConfig) -> bool {
+    read == Ok(plain(config))
+}
+
+/// The same config without what it says in vain.
+fn plain(config: &EncoderConfig) -> EncoderConfig {
+    let mut plain = config.clone();
+    if plain.embedding.token_dropout == 0.0 {
+        plain.embedding.unk_id = EmbeddingConfig::default().unk_id;
+    }
+    plain.embedding.size = plain.embedding.size.filter(|size| *size != plain.hidden_size);
+    plain
+}
+
+fn write_text(folder: &Path, value: serde_json::Result<Value>) -> Result<()> {
     let path = folder.join("config.json");
-    let text = match (bert::theirs(config), gau_alpha::theirs(config)) {
-        (Some(foreign), _) => serde_json::to_string_pretty(&foreign),
-        (None, Some(foreign)) => serde_json::to_string_pretty(&foreign),
-        (None, None) => {
-            serde_json::to_string_pretty(&serde_json::json!({ "model_type": OWN, "encoder": config }))
-        }
-    };
-    let text =
-        text.map_err(|e| Error::Checkpoint { path: path.display().to_string(), message: e.to_string() })?;
+    let text = value
+        .and_then(|value| serde_json::to_string_pretty(&value))
+        .map_err(|e| Error::Checkpoint { path: path.display().to_string(), message: e.to_string() })?;
     Ok(write_atomic(&path, format!("{text}\n").as_bytes())?)
 }
 

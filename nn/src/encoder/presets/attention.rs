@@ -2,7 +2,7 @@
 
 use super::super::attention::{AttentionConfig, LocalAttention, ResidualScores};
 use super::super::config::{EmbeddingConfig, EncoderConfig};
-use super::super::parts::{Activation, FeedForward, Mixer, Position, Sharing};
+use super::super::parts::{Activation, FeedForward, Mixer, Position, Sharing, TextMask};
 use super::super::weight_init::WeightInit;
 use super::super::wiring::{Norm, Wiring};
 use super::Preset;
@@ -169,7 +169,7 @@ pub fn modernbert() -> EncoderConfig {
     }
 }
 
-/// GPT-2 small; its mask is the causal one.
+/// GPT-2 small: norms before parts, and every token sees those before it.
 pub fn gpt2() -> EncoderConfig {
     EncoderConfig {
         vocab_size: 50_257,
@@ -178,6 +178,7 @@ pub fn gpt2() -> EncoderConfig {
         embedding: EmbeddingConfig { segments: 0, norm: false, ..EmbeddingConfig::default() },
         position: Position::Learned { max_positions: 1024, first: 0 },
         feed_forward: FeedForward::Dense { size: 3072, activation: Activation::GeluTanh },
+        mask: TextMask::Causal,
         ..bert()
     }
 }
