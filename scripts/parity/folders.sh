@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # The weight files of other libraries and ours, both ways: random tiny models written by transformers, torch
-# and TensorFlow open here with transformers' hidden states; folders that we write open there with the same.
+# and TensorFlow open here with transformers' hidden states; folders that we write open there with the same, whether
+# converted or written from a model in memory.
 #   scripts/parity/folders.sh
 # PYTHON names an interpreter with torch and transformers, TENSORFLOW one with tensorflow; without TENSORFLOW
 # its part is skipped. If TENSORFLOW has torch and transformers before 5 too, their own readers check the files.
@@ -31,5 +32,12 @@ for theirs in "$here"/theirs/*/; do
     "$bert4rs" convert "$theirs" "$here/ours/$name" --json >/dev/null
     "$bert4rs" verify "$here/ours/$name" "$here/theirs/$model" --json >"$here/verified" ||
         echo "$name: not verified here" >&2
+done
+# Once more through the model: read into parameters, computed with, and written anew.
+for theirs in "$here"/theirs/*/; do
+    if [ -f "$theirs/expected.json" ]; then
+        cargo run --quiet --profile "${PROFILE:-release}" -p bert4rs-nn --example rewrite -- \
+            "$theirs" "$here/ours/$(basename "$theirs")-rewritten"
+    fi
 done
 "$python" scripts/parity/folders.py "$here/theirs" "$here/ours"

@@ -1,6 +1,7 @@
 """Tiny random models in the formats of their first publishers; tests/data/published is made by it.
     python scripts/parity/tiny.py torch FOLDER        needs torch, transformers: safetensors and zip files
     python scripts/parity/tiny.py tensorflow FOLDER   needs tensorflow: checkpoints of version 2, from the first
+    python scripts/parity/tiny.py sentences FOLDER    needs torch, transformers: FOLDER/sentences.json of a folder
 Each model is a folder NAME (safetensors), NAME-torch and NAME-tensorflow; NAME/expected.json has what
 transformers computes from it.
 """
@@ -13,16 +14,47 @@ SIZES = dict(
     max_position_embeddings=20, type_vocab_size=2, hidden_dropout_prob=0.1, attention_probs_dropout_prob=0.1,
 )
 IDS, SEGMENTS = [2, 7, 19, 4, 29, 3, 11, 3], [0, 0, 0, 0, 0, 0, 1, 1]
+TARGET = [0, 12, 5, 28, 1]
+
+
+def untied(model):
+    """With scores of its own, as T5 1.1."""
+    import torch
+
+    model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    return model
 
 
 def models():
     import transformers as t
 
+    common = dict(vocab_size=30, hidden_size=16, num_attention_heads=2)
+    t5 = dict(
+        vocab_size=30, d_model=16, d_kv=6, d_ff=24, num_layers=2, num_heads=2, relative_attention_num_buckets=8,
+        relative_attention_max_distance=7)
     return {
         "bert": t.BertForPreTraining(t.BertConfig(**SIZES)),
         "albert": t.AlbertForPreTraining(t.AlbertConfig(**SIZES, embedding_size=8, hidden_act="gelu_new")),
         "roformer": t.RoFormerForMaskedLM(t.RoFormerConfig(**SIZES)),
         "electra": t.ElectraForPreTraining(t.ElectraConfig(**SIZES, embedding_size=8)),
+        "roberta": t.RobertaForMaskedLM(t.RobertaConfig(**{**SIZES, "type_vocab_size": 1}, pad_token_id=1)),
+        "deberta": t.DebertaV2ForMaskedLM(t.DebertaV2Config(
+            **{**SIZES, "type_vocab_size": 0}, relative_attention=True, share_att_key=True, position_buckets=4,
+            norm_rel_ebd="layer_norm", pos_att_type=["p2c", "c2p"], position_biased_input=False)),
+        "modernbert": t.ModernBertForMaskedLM(t.ModernBertConfig(
+            **common, num_hidden_layers=5, intermediate_size=24, local_attention=4, layer_types=[
+                "full_attention" if i % 2 == 0 else "sliding_attention" for i in range(5)],
+            rope_parameters={
+                "full_attention": {"rope_type": "default", "rope_theta": 500.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 70.0}},
+            pad_token_id=0, bos_token_id=2, eos_token_id=3, cls_token_id=2, sep_token_id=3)),
+        "gpt2": t.GPT2LMHeadModel(t.GPT2Config(
+            vocab_size=30, n_embd=16, n_layer=2, n_head=2, n_positions=20, bos_token_id=2, eos_token_id=3)),
+        "t5-encoder": t.T5EncoderModel(t.T5Config(**t5)),
+        "t5": t.T5ForConditionalGeneration(t.T5Config(**t5, num_decoder_layers=3)),
+        "t5-gated": untied(t.T5ForConditionalGeneration(t.T5Config(
+            **t5, feed_forward_proj="gated-gelu", tie_word_embeddings=False))),
+        "mt5": t.MT5ForConditionalGeneration(t.MT5Config(**t5)),
     }
 
 
@@ -40,12 +72,41 @@ def torch_files(folder):
         beside.mkdir(parents=True, exist_ok=True)
         (beside / "config.json").write_bytes((folder / name / "config.json").read_bytes())
         torch.save(model.state_dict(), beside / "pytorch_model.bin")
-        base = getattr(model, model.base_model_prefix)
-        with torch.no_grad():
-            out = base(torch.tensor([IDS]), token_type_ids=torch.tensor([SEGMENTS]), output_hidden_states=True)
-        states = [[[round(x, 6) for x in row] for row in h[0].tolist()] for h in out.hidden_states]
-        expected = {"ids": IDS, "segments": SEGMENTS, "hidden_states": states}
-        (folder / name / "expected.json").write_text(json.dumps(expected) + "\n")
+        (folder / name / "expected.json").write_text(json.dumps(computed(model)) + "\n")
+
+
+def computed(model):
+    """Hidden states of every layer, the last as the model gives it; of models that write too, their scores."""
+    import torch
+
+    ids, rounded = torch.tensor([IDS]), lambda x: [[round(v, 6) for v in row] for row in x[0].tolist()]
+    base = getattr(model, model.base_model_prefix, model)
+    segments = SEGMENTS if getattr(model.config, "type_vocab_size", 0) > 1 else [0] * len(IDS)
+    also = {"token_type_ids": torch.tensor([segments])} if any(segments) else {}
+    expected = {"ids": IDS, "segments": segments}
+    with torch.no_grad():
+        if model.config.is_encoder_decoder:
+            base = model.get_encoder()
+            out = model(input_ids=ids, decoder_input_ids=torch.tensor([TARGET]))
+            expected.update(target=TARGET, scores=rounded(out.logits))
+        out = base(ids, **also, output_hidden_states=True)
+    states = [*out.hidden_states[:-1], out.last_hidden_state]
+    return {**expected, "hidden_states": [rounded(h) for h in states]}
+
+
+def sentences(folder):
+    """The means of the last hidden states of texts, one by one."""
+    import torch
+    from transformers import AutoModel, PreTrainedTokenizerFast
+
+    tokenizer = PreTrainedTokenizerFast(tokenizer_file=str(folder / "tokenizer.json"))
+    model = AutoModel.from_pretrained(folder, dtype=torch.float64).eval()
+    texts = ["The fox plays.", "今天天气好", "the model reads text"]
+    with torch.no_grad():
+        ids = [tokenizer(text)["input_ids"] for text in texts]
+        means = [model(torch.tensor([one])).last_hidden_state[0].mean(0).tolist() for one in ids]
+    file = {"texts": texts, "ids": ids, "means": means}
+    (folder / "sentences.json").write_text(json.dumps(file, ensure_ascii=False) + "\n")
 
 
 def google(name, kind):
@@ -120,4 +181,4 @@ def tensorflow_files(folder):
 
 
 if __name__ == "__main__":
-    {"torch": torch_files, "tensorflow": tensorflow_files}[sys.argv[1]](Path(sys.argv[2]))
+    {"torch": torch_files, "tensorflow": tensorflow_files, "sentences": sentences}[sys.argv[1]](Path(sys.argv[2]))
