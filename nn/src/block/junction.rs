@@ -1,9 +1,10 @@
 //! How a part of a layer is joined to the residual stream.
-//! Definition:  post norm: norm(x + s f(x)); pre norm: x + s f(norm(x)); DeepNorm: norm(alpha x + s f(x));
-//!              Admin: norm(omega x + s f(x)); stack: norm(f(x)); s = 1, a number or learned
+//! Definition:  post norm: norm(x + s f(x)); pre norm: x + s f(norm(x)); sandwich: x + s norm'(f(norm(x)));
+//!              DeepNorm: norm(alpha x + s f(x)); Admin: norm(omega x + s f(x)); stack: norm(f(x)); s = 1, a
+//!              number or learned
 //! Shapes:      x [T, D], omega [D], s [] or [D] -> [T, D]
 //! Reference:   Su, 2021 (see weight_init.rs); Wang et al., DeepNet, 2022; Liu et al., Admin, 2020;
-//!              Bachlechner et al., ReZero, 2020.
+//!              Bachlechner et al., ReZero, 2020; Ding et al., CogView (sandwich), 2021.
 
 use bert4rs_tensor::{Packed, Parameter, ParameterKind, Tensor};
 
@@ -18,6 +19,8 @@ pub type Part<'a> = &'a dyn Fn(&mut Ctx, &Tensor, Option<&Tensor>) -> Result<Ten
 #[derive(Clone)]
 pub struct Junction {
     norm: Norm,
+    /// The norm of what the part puts out, between two.
+    after: Option<Norm>,
     wiring: Wiring,
     stream: Stream,
     branch: Branch,
@@ -43,7 +46,8 @@ enum Branch {
 }
 
 impl Junction {
-    /// `PLACE.LayerNorm`, `PLACE.residual_scale` and `PLACE.omega`, as far as the config has them.
+    /// `PLACE.LayerNorm`, `PLACE.LayerNorm_after`, `PLACE.residual_scale` and `PLACE.omega`, as far as the
+    /// config has them.
     pub fn new(
         builder: &mut Builder,
         place: &str,
@@ -53,12 +57,23 @@ impl Junction {
         let width = config.hidden_size;
         let mut at = builder.at(place);
         let norm = Norm::new(&mut at.at("LayerNorm"), width, norm, config.bias)?;
+        let after = match config.wiring {
+            Wiring::Sandwich => {
+                Some(Norm::new(&mut at.at("LayerNorm_after"), width, config.norm, config.bias)?)
+            }
+            Wiring::PostNorm
+            | Wiring::PreNorm
+            | Wiring::T5
+            | Wiring::DeepNorm { .. }
+            | Wiring::Admin
+            | Wiring::Stack => None,
+        };
         // Scales start where they should and decay nowhere, as gains.
         let mut learned = |name: &str, shape: &[usize], value: f64| {
             at.parameter(name, shape, ParameterKind::NormGain, Init::Constant { value })
         };
         let stream = match config.wiring {
-            Wiring::PostNorm | Wiring::PreNorm | Wiring::T5 => Stream::One,
+            Wiring::PostNorm | Wiring::PreNorm | Wiring::T5 | Wiring::Sandwich => Stream::One,
             Wiring::DeepNorm { alpha } => {
                 Stream::Fixed(alpha.unwrap_or_else(|| encoder::deep_norm_alpha(config.layers)))
             }
@@ -72,7 +87,7 @@ impl Junction {
             ResidualScale::Channels { start } => Branch::Learned(learned("residual_scale", &[width], start)?),
         };
         let (wiring, dropout, dropout_mask) = (config.wiring, config.dropout, config.dropout_mask);
-        Ok(Self { norm, wiring, stream, branch, dropout, dropout_mask })
+        Ok(Self { norm, after, wiring, stream, branch, dropout, dropout_mask })
     }
 
     /// The joined stream. `part` gets the residual only when nothing happens to its result before the
@@ -81,9 +96,9 @@ impl Junction {
         let seed = ctx.seed(self.dropout);
         let inside = self.inside(ctx, x)?;
         let residual = self.residual(ctx, x)?;
-        let sum = match (seed, &self.branch) {
-            (None, Branch::One) => part(ctx, &inside, residual.as_ref())?,
-            (seed, _) => {
+        let sum = match (seed, &self.branch, &self.after) {
+            (None, Branch::One, None) => part(ctx, &inside, residual.as_ref())?,
+            (seed, _, _) => {
                 let y = self.added(ctx, &inside, seed, batch, part)?;
                 plus(y, residual.as_ref())?
             }
@@ -120,7 +135,7 @@ impl Junction {
         })
     }
 
-    /// What the part adds, with dropout and its factor.
+    /// What the part adds, with the norm behind it, dropout and its factor.
     fn added(
         &self,
         ctx: &mut Ctx,
@@ -130,6 +145,9 @@ impl Junction {
         part: Part,
     ) -> Result<Tensor> {
         let mut y = part(ctx, inside, None)?;
+        if let Some(norm) = &self.after {
+            y = norm.forward(ctx, &y)?;
+        }
         if let Some(seed) = seed {
             y = dropout(&y, self.dropout, seed, self.dropout_mask, batch)?;
         }
@@ -171,5 +189,33 @@ pub(crate) fn plus(y: Tensor, residual: Option<&Tensor>) -> Result<Tensor> {
     match residual {
         None => Ok(y),
         Some(x) => Ok(y.add(x)?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bert4rs_tensor::{DType, Params, Rng};
+
+    use super::*;
+
+    #[test]
+    fn a_part_between_two_norms_adds_a_vector_of_unit_variance() {
+        let norm = encoder::Norm::Layer { eps: 0.0, gain: true };
+        let config = EncoderConfig {
+            hidden_size: 2,
+            dropout: 0.0,
+            wiring: Wiring::Sandwich,
+            norm,
+            ..Default::default()
+        };
+        let (mut params, mut rng) = (Params::new(), Rng::new(0));
+        let mut builder = Builder::new(&mut params, &mut rng, DType::F64);
+        let junction = Junction::new(&mut builder, "part", &config, norm).unwrap();
+        let batch = Packed::from_lengths(&[2]);
+        let x = Tensor::new(vec![1.0, 3.0, 5.0, 4.0], &[2, 2]).unwrap();
+        let triple: Part = &|_, x, residual| plus(x.mul_scalar(3.0)?.add_scalar(7.0)?, residual);
+        let y = junction.join(&mut Ctx::inference(), &x, &batch, triple).unwrap();
+        assert_eq!(y.to_f64_vec(), [0.0, 4.0, 6.0, 3.0]);
+        assert!(params.get("part.LayerNorm_after.weight").is_some());
     }
 }

@@ -85,9 +85,12 @@ impl Stack {
         }
         match self.config.wiring {
             Wiring::T5 => ctx.dropout(&x, self.config.dropout),
-            Wiring::PostNorm | Wiring::PreNorm | Wiring::DeepNorm { .. } | Wiring::Admin | Wiring::Stack => {
-                Ok(x)
-            }
+            Wiring::PostNorm
+            | Wiring::PreNorm
+            | Wiring::Sandwich
+            | Wiring::DeepNorm { .. }
+            | Wiring::Admin
+            | Wiring::Stack => Ok(x),
         }
     }
 }

@@ -47,6 +47,8 @@ pub enum Wiring {
     PreNorm,
     /// As `PreNorm`, with dropout after the norm at the end.
     T5,
+    /// `x + norm(part(norm(x)))`, one norm at the end: no branch grows with the depth (CogView, Gemma).
+    Sandwich,
     /// `norm(alpha x + part(x))`, for post norm in many layers.
     DeepNorm {
         /// The factor; without it `(2 layers)^(1/4)`, as for encoders.
@@ -64,7 +66,7 @@ impl Wiring {
     /// Whether the parts read what is normalised, so that one norm more stands at the end.
     pub(crate) fn reads_normed(self) -> bool {
         match self {
-            Wiring::PreNorm | Wiring::T5 => true,
+            Wiring::PreNorm | Wiring::T5 | Wiring::Sandwich => true,
             Wiring::PostNorm | Wiring::DeepNorm { .. } | Wiring::Admin | Wiring::Stack => false,
         }
     }

@@ -69,10 +69,11 @@ pub fn predict(
         let read = if reads_normed && !first { 1.0 } else { x.variance };
         let counts = visible_counts(mask, attention.window(layer), batch);
         let keys = counts.iter().map(|&n| 1.0 / n.max(1) as f64).sum::<f64>() / counts.len().max(1) as f64;
-        let mixer = weights.attention(attention, read, x.alike, keys)?;
+        let mixer = put_out(config, weights.attention(attention, read, x.alike, keys)?, normalises);
         x.add(config, mixer, normalises);
         let read = if reads_normed { 1.0 } else { x.variance };
-        let feed_forward = weights.feed_forward(read, x.alike);
+        let feed_forward =
+            weights.feed_forward(read, x.alike).map(|branch| put_out(config, branch, normalises));
         if let Some(branch) = feed_forward {
             x.add(config, branch, normalises);
         }
@@ -102,7 +103,7 @@ struct Stream {
 impl Stream {
     fn add(&mut self, config: &EncoderConfig, branch: Branch, normalises: bool) {
         let factor = match config.wiring {
-            Wiring::PostNorm | Wiring::PreNorm | Wiring::T5 | Wiring::Admin => 1.0,
+            Wiring::PostNorm | Wiring::PreNorm | Wiring::T5 | Wiring::Sandwich | Wiring::Admin => 1.0,
             Wiring::DeepNorm { alpha } => alpha.unwrap_or_else(|| deep_norm_alpha(config.layers)).powi(2),
             Wiring::Stack => 0.0,
         };
@@ -111,6 +112,20 @@ impl Stream {
         self.alike = (before * self.alike + added * branch.alike) / sum;
         self.left *= (before / sum).sqrt();
         self.variance = if normalises && !config.wiring.reads_normed() { 1.0 } else { sum };
+    }
+}
+
+/// What a part puts out, behind the norm that may follow it.
+fn put_out(config: &EncoderConfig, branch: Branch, normalises: bool) -> Branch {
+    match config.wiring {
+        Wiring::Sandwich if normalises => Branch { variance: 1.0, ..branch },
+        Wiring::Sandwich
+        | Wiring::PostNorm
+        | Wiring::PreNorm
+        | Wiring::T5
+        | Wiring::DeepNorm { .. }
+        | Wiring::Admin
+        | Wiring::Stack => branch,
     }
 }
 
@@ -206,6 +221,10 @@ mod tests {
         let fed = layers[0].feed_forward.unwrap().powi(2);
         assert!((fed / formula.feed_forward - 1.0).abs() < 1e-6, "{fed} {formula:?}");
         assert!((layers[11].hidden - 1.0).abs() < 1e-12 && layers[11].alike > layers[0].alike);
+        // Between two norms each of 24 parts adds a variance of 1.
+        let config = EncoderConfig { wiring: Wiring::Sandwich, ..config };
+        let layers = predict(&config, &batch, &Mask::Full, 1.0, 0.0).unwrap().unwrap();
+        assert!((layers[11].hidden - 5.0).abs() < 1e-12, "{}", layers[11].hidden);
     }
 
     #[test]

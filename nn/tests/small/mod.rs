@@ -99,9 +99,12 @@ pub fn configs() -> Vec<(String, EncoderConfig)> {
         let mixer = Mixer::GatedAttention { size: 10, key_size: 4, weights, chunk, dropout: 0.0 };
         add(name, EncoderConfig { mixer, bias: true, ..tiny("gau_alpha") });
     }
-    for (name, wiring) in
-        [("deep_norm", Wiring::DeepNorm { alpha: None }), ("admin", Wiring::Admin), ("t5_wiring", Wiring::T5)]
-    {
+    for (name, wiring) in [
+        ("deep_norm", Wiring::DeepNorm { alpha: None }),
+        ("admin", Wiring::Admin),
+        ("t5_wiring", Wiring::T5),
+        ("sandwich", Wiring::Sandwich),
+    ] {
         add(name, EncoderConfig { wiring, ..tiny("bert") });
     }
     for (name, norm, residual_scale) in [
