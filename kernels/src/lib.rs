@@ -17,6 +17,7 @@ pub mod gemm;
 pub mod gru;
 pub mod lstm;
 pub mod mapped_file;
+pub mod nearest;
 pub mod norm;
 pub mod optimizer;
 pub mod parallel;

@@ -10,8 +10,9 @@ const FLOORS: &[(&str, &[&str])] = &[
     ("bert4rs-tensor", &["bert4rs-kernels"]),
     ("bert4rs-testing", &["bert4rs-tensor"]),
     ("bert4rs-nn", &["bert4rs-tensor"]),
+    ("bert4rs-search", &["bert4rs-kernels"]),
     ("bert4rs-train", &["bert4rs-nn", "bert4rs-tensor"]),
-    ("bert4rs-tasks", &["bert4rs-train", "bert4rs-nn", "bert4rs-tensor", "bert4rs-text"]),
+    ("bert4rs-tasks", &["bert4rs-train", "bert4rs-nn", "bert4rs-search", "bert4rs-tensor", "bert4rs-text"]),
     ("bert4rs-lab", &["bert4rs-train", "bert4rs-nn", "bert4rs-tensor"]),
     (
         "bert4rs-cli",
@@ -20,6 +21,7 @@ const FLOORS: &[(&str, &[&str])] = &[
             "bert4rs-tasks",
             "bert4rs-train",
             "bert4rs-nn",
+            "bert4rs-search",
             "bert4rs-tensor",
             "bert4rs-text",
             "bert4rs-kernels",

@@ -91,6 +91,34 @@ pub fn linear_packed(rows: usize, x: &[f32], weight: &Packed, epilogue: Epilogue
     }
 }
 
+/// `y [rows, outputs] = x [rows, inputs] weight^T` on this thread. An element depends on its row and its
+/// output alone, not on how many there are.
+pub(crate) fn products_alone(x: &[f32], weight: &Packed, y: &mut [f32]) {
+    let (inputs, outputs) = (weight.inputs, weight.outputs);
+    assert!(x.len().is_multiple_of(inputs), "linear: input has a wrong length");
+    let rows = x.len() / inputs;
+    assert_eq!(y.len(), rows * outputs, "linear: output has a wrong length");
+    match &weight.store {
+        #[cfg(target_arch = "x86_64")]
+        Store::Panels(lanes) => {
+            let (a, b) = (View::row_major(x, inputs), avx512::Right::Panels(lanes, inputs, 0));
+            let (m, n, k) = (rows, outputs, inputs);
+            let product = avx512::Product { m, n, k, a, b, accumulate: false, shared: false };
+            avx512::product(product, y, |_, _, _| {});
+        }
+        Store::Rows(weight) => crate::cpu::simd(
+            #[inline(always)]
+            || {
+                for (x, y) in x.chunks_exact(inputs).zip(y.chunks_exact_mut(outputs)) {
+                    for (weight, y) in weight.chunks_exact(inputs).zip(y) {
+                        *y = crate::real::dot(x, weight);
+                    }
+                }
+            },
+        ),
+    }
+}
+
 #[cfg(target_arch = "x86_64")]
 fn fast(
     rows: usize,

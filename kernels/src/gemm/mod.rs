@@ -25,6 +25,7 @@ use crate::cpu::Path;
 pub use epilogue::Epilogue;
 pub(crate) use factor::Factor;
 pub use feed_forward::{FeedForward, FeedForwardGradients};
+pub(crate) use linear::products_alone;
 pub use linear::{Packed, linear, linear_packed};
 
 /// A matrix in a slice: element (i, j) is `data[i * row_stride + j * col_stride]`.
