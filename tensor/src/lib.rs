@@ -22,6 +22,7 @@ mod dtype;
 mod error;
 mod gradient;
 pub mod io;
+pub mod log_sum_exp;
 pub mod normal;
 pub mod op;
 mod packed;

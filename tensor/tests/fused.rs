@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used)]
 
 use bert4rs_tensor::op::Activation;
+use bert4rs_tensor::op::cosent::cosent;
 use bert4rs_tensor::op::cross_entropy::cross_entropy;
 use bert4rs_tensor::op::feed_forward::{Layer, feed_forward};
 use bert4rs_tensor::op::linear::{After, linear};
@@ -217,4 +218,11 @@ fn windows_stay_in_their_sequence() {
             },
         );
     }
+}
+
+#[test]
+fn cosent_with_ties() {
+    let scores = Tensor::new(vec![0.3, -0.2, 0.9, 0.1, 0.4], &[5]).unwrap();
+    let labels = [1.0, 0.0, 2.0, 1.0, 0.0];
+    assert_gradients("cosent", &[scores], |xs| cosent(&xs[0], &labels, 5.0));
 }

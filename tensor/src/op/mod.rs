@@ -3,12 +3,13 @@
 //!
 //! Elementary (gradients of any order): arithmetic, reduction, layout, index, matmul, activation,
 //! softmax, rounding. Fused (first-order gradients, written by hand): linear, feed forward, normalization, attention,
-//! rotary, cross entropy (of logits, of a product), span loss, CRF, recurrence, dropout, unfold, Fourier,
+//! rotary, cross entropy (of logits, of a product), CoSENT, span loss, CRF, recurrence, dropout, unfold, Fourier,
 //! per text, recomputation. Without gradients: prepared.
 
 pub mod activation;
 pub mod arithmetic;
 pub mod attention;
+pub mod cosent;
 pub mod crf;
 pub mod cross_entropy;
 pub mod dropout;
