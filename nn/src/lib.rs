@@ -10,6 +10,7 @@ mod ctx;
 pub mod decoder;
 pub mod doctor;
 pub mod encoder;
+pub mod entropy_normalization;
 mod error;
 pub mod head;
 pub mod loss;

@@ -65,8 +65,10 @@ pub fn first_last_mean(first: &Tensor, last: &Tensor, batch: &Packed) -> Result<
 
 /// Rows of length 1; a row shorter than 1e-12, as in torch, is divided by that instead.
 pub fn normalize(vectors: &Tensor) -> Result<Tensor> {
-    let length = vectors.square()?.sum(-1, true)?.sqrt()?; // [.., 1]
-    Ok(vectors.div(&length.maximum(&Tensor::scalar(1e-12, vectors.dtype()))?)?)
+    // The bound stands under the root, whose slope at 0 is infinite.
+    let least = Tensor::scalar(1e-24, vectors.dtype());
+    let length = vectors.square()?.sum(-1, true)?.maximum(&least)?.sqrt()?; // [.., 1]
+    Ok(vectors.div(&length)?)
 }
 
 /// `sum over i of weight(i) hidden_i / total(L)` of every text.
