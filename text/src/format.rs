@@ -8,6 +8,7 @@ mod bio;
 pub mod cluener;
 pub mod conll;
 pub mod jsonl;
+pub mod sentences;
 mod source;
 
 pub use bio::Scheme;
