@@ -29,6 +29,10 @@ pub enum Command {
     Eval(Eval),
     /// Find entities in texts, or give the vectors of sentences
     Predict(Predict),
+    /// Write the vectors of sentences: NumPy arrays or JSON Lines
+    Embed(Embed),
+    /// Order candidates by how well they answer a query
+    Rerank(Rerank),
     /// Tell what a model is: labels, decoder, size
     Info(Info),
     /// Measure how fast an encoder is on this machine
@@ -87,8 +91,12 @@ pub struct Train {
 pub struct Eval {
     /// A model folder, such as RUN/best
     pub model: PathBuf,
-    /// Annotated texts: JSON Lines, CoNLL or CLUENER; .gz and .zst too
+    /// For entities annotated texts: JSON Lines, CoNLL or CLUENER; for sentence vectors pairs with labels:
+    /// JSON Lines, CSV or TSV; .gz and .zst too
     pub data: PathBuf,
+    /// Another model of sentence vectors: tells whether it is better on these pairs, by a paired bootstrap
+    #[arg(long, value_name = "OTHER")]
+    pub against: Option<PathBuf>,
     #[command(flatten)]
     pub reading: Reading,
 }
@@ -101,6 +109,60 @@ pub struct Predict {
     pub input: Vec<String>,
     #[command(flatten)]
     pub reading: Reading,
+}
+
+#[derive(Args)]
+pub struct Embed {
+    /// A folder of a sentence encoder
+    pub model: PathBuf,
+    /// Texts; or one file of texts (one per line, or JSON Lines with "text"); or - for standard input
+    pub input: Vec<String>,
+    /// The new file, .npy or .jsonl [default: JSON Lines on standard output]
+    #[arg(short, long, value_name = "FILE")]
+    pub output: Option<PathBuf>,
+    /// The type of numbers in an array
+    #[arg(long, value_enum, default_value_t = Number::F32)]
+    pub dtype: Number,
+    /// Keep the first numbers of each vector, scaled to length 1 (models trained with loss.matryoshka)
+    #[arg(long, value_name = "N")]
+    pub dimensions: Option<usize>,
+    /// Leave out texts without a character that is no space, instead of refusing them
+    #[arg(long)]
+    pub skip_empty: bool,
+    /// In which precision the model answers
+    #[arg(long, value_enum, default_value_t = Precision::Auto)]
+    pub precision: Precision,
+    /// Tokens that run together
+    #[arg(long, value_name = "N", default_value_t = 512,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_tokens: u32,
+}
+
+#[derive(Args)]
+pub struct Rerank {
+    /// A folder of a cross-encoder (task.type = "matching")
+    pub model: PathBuf,
+    /// The query
+    #[arg(long, value_name = "TEXT")]
+    pub query: String,
+    /// Candidates; or one file of them (one per line, or JSON Lines with "text"); or - for standard input
+    pub input: Vec<String>,
+    /// How many of the best to show
+    #[arg(long, value_name = "K")]
+    pub top: Option<usize>,
+    /// In which precision the model answers
+    #[arg(long, value_enum, default_value_t = Precision::Auto)]
+    pub precision: Precision,
+    /// Tokens that run together
+    #[arg(long, value_name = "N", default_value_t = 512,
+        value_parser = clap::value_parser!(u32).range(1..))]
+    pub batch_tokens: u32,
+}
+
+#[derive(Clone, Copy, ValueEnum)]
+pub enum Number {
+    F32,
+    F16,
 }
 
 #[derive(Args)]

@@ -26,6 +26,8 @@ fn main() -> ExitCode {
         args::Command::Train(args) => command::train::run(args, cli.json),
         args::Command::Eval(args) => command::eval::run(args, cli.json),
         args::Command::Predict(args) => command::predict::run(args, cli.json),
+        args::Command::Embed(args) => command::embed::run(args, cli.json),
+        args::Command::Rerank(args) => command::rerank::run(args, cli.json),
         args::Command::Info(args) => command::info::run(args, cli.json),
         args::Command::Bench(args) => command::bench::run(args, cli.json),
         args::Command::Convert(args) => command::convert::run(args, cli.json),

@@ -122,35 +122,6 @@ impl Entities {
     }
 }
 
-/// Writes sentence vectors as JSON Lines.
-pub struct Vectors {
-    out: std::io::BufWriter<StdoutLock<'static>>,
-}
-
-#[derive(Serialize)]
-struct VectorLine<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    id: &'a Option<Value>,
-    text: &'a str,
-    vector: &'a [f32],
-    truncated: bool,
-}
-
-impl Vectors {
-    pub fn new() -> Self {
-        Self { out: std::io::BufWriter::new(stdout().lock()) }
-    }
-
-    pub fn write(&mut self, Text { id, text, .. }: &Text, vector: &[f32], truncated: bool) -> Result<()> {
-        serde_json::to_writer(&mut self.out, &VectorLine { id, text, vector, truncated })?;
-        Ok(writeln!(self.out)?)
-    }
-
-    pub fn flush(&mut self) -> Result<()> {
-        Ok(self.out.flush()?)
-    }
-}
-
 /// Writes scores: total first, then each label.
 pub fn evaluation(evaluation: &Evaluation, json: bool) -> Result<()> {
     let mut out = stdout().lock();

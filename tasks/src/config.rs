@@ -6,14 +6,17 @@ use bert4rs_train::TrainConfig;
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
+use crate::matching::MatchingConfig;
 use crate::ner::{HeadConfig, NerConfig};
+use crate::similarity::{LossConfig, SimilarityConfig};
 use crate::{Error, Result, settings};
 
 /// A whole run: what to do, with which data, model and schedule.
 #[derive(Clone, Debug, Serialize)]
 pub struct RunConfig {
-    /// What is learned.
-    pub task: NerConfig,
+    /// What is learned: `[task]` and the sections that only this task has.
+    #[serde(flatten)]
+    pub goal: Goal,
     /// Where the examples are.
     pub data: DataConfig,
     /// How text becomes tokens when the encoder starts from scratch; an encoder with a `path` brings
@@ -22,15 +25,102 @@ pub struct RunConfig {
     pub tokenizer: Option<TokenizerConfig>,
     /// The encoder: `preset` or `path`, and fields that override it.
     pub encoder: Table,
-    /// Scores and decoding.
-    pub head: HeadConfig,
     /// The training loop.
     pub train: TrainConfig,
     /// Where results go.
     pub output: OutputConfig,
 }
 
-/// Files with examples, by extension or content: JSON Lines, CoNLL, CLUENER; .gz and .zst too.
+/// What is learned.
+#[derive(Clone, Debug, Serialize)]
+#[serde(untagged)]
+pub enum Goal {
+    /// Entity recognition.
+    Ner {
+        /// What it does with its input.
+        task: NerConfig,
+        /// Scores and decoding.
+        head: HeadConfig,
+    },
+    /// Sentence vectors.
+    Similarity {
+        /// What it does with its input.
+        task: SimilarityConfig,
+        /// What the vectors learn from.
+        loss: LossConfig,
+    },
+    /// Pairs of texts that are read together.
+    Matching {
+        /// What it does with its input.
+        task: MatchingConfig,
+    },
+}
+
+/// The tasks there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum TaskKind {
+    /// Entity recognition, flat and nested.
+    Ner,
+    /// Sentence vectors whose cosines say how alike texts are.
+    Similarity,
+    /// Two texts read together: their class, or how alike they are.
+    Matching,
+}
+
+impl TaskKind {
+    /// The task of a model folder of ours; none for other folders.
+    pub fn of(dir: &Path) -> Option<Self> {
+        let table = settings::read_table(&dir.join("bert4rs.toml")).ok()?;
+        table.get("task")?.get("type")?.clone().try_into().ok()
+    }
+}
+
+#[derive(Deserialize)]
+struct Kind {
+    #[serde(rename = "type")]
+    kind: TaskKind,
+}
+
+impl Goal {
+    /// Reads the sections of a task; one that it does not have is an error.
+    fn read(task: Table, head: Option<Table>, loss: Option<Table>) -> Result<Self> {
+        let only_type = task.iter().filter(|(key, _)| *key == "type").map(|(k, v)| (k.clone(), v.clone()));
+        let Kind { kind } = settings::parse(only_type.collect(), "[task]")?;
+        let unused = |name: &str, section: &Option<Table>| match section {
+            None => Ok(()),
+            Some(_) => Err(Error::Config(format!("[{name}]: this task has no such section; remove it"))),
+        };
+        let goal = match kind {
+            TaskKind::Ner => {
+                unused("loss", &loss)?;
+                let (task, head): (NerConfig, HeadConfig) =
+                    (settings::parse(task, "[task]")?, settings::parse(head.unwrap_or_default(), "[head]")?);
+                head.validate()?;
+                task.validate()?;
+                Goal::Ner { task, head }
+            }
+            TaskKind::Similarity => {
+                unused("head", &head)?;
+                let (task, loss): (SimilarityConfig, LossConfig) =
+                    (settings::parse(task, "[task]")?, settings::parse(loss.unwrap_or_default(), "[loss]")?);
+                task.validate()?;
+                loss.validate()?;
+                Goal::Similarity { task, loss }
+            }
+            TaskKind::Matching => {
+                unused("head", &head)?;
+                unused("loss", &loss)?;
+                let task: MatchingConfig = settings::parse(task, "[task]")?;
+                task.validate()?;
+                Goal::Matching { task }
+            }
+        };
+        Ok(goal)
+    }
+}
+
+/// Files with examples, told by their content; .gz and .zst too.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DataConfig {
@@ -85,8 +175,8 @@ struct Sections {
     data: Table,
     tokenizer: Option<Table>,
     encoder: Table,
-    #[serde(default)]
-    head: Table,
+    head: Option<Table>,
+    loss: Option<Table>,
     #[serde(default)]
     train: Table,
     output: Table,
@@ -124,17 +214,14 @@ impl RunConfig {
             }
         };
         let config = Self {
-            task: settings::parse(sections.task, "[task]")?,
+            goal: Goal::read(sections.task, sections.head, sections.loss)?,
             data: settings::parse(sections.data, "[data]")?,
             tokenizer,
             encoder: sections.encoder,
-            head: settings::parse(sections.head, "[head]")?,
             train: settings::parse(sections.train, "[train]")?,
             output: settings::parse(sections.output, "[output]")?,
         };
         config.train.validate()?;
-        config.head.validate()?;
-        config.task.validate()?;
         Ok(config)
     }
 

@@ -49,6 +49,9 @@ pub enum Error {
         /// What the operating system said.
         message: String,
     },
+    /// An output that cannot be written.
+    #[error(transparent)]
+    Io(#[from] std::io::Error),
     /// Strings, formats, tokenizers.
     #[error(transparent)]
     Strings(#[from] bert4rs_text::Error),

@@ -11,11 +11,15 @@ pub mod doctor;
 mod error;
 mod examples;
 pub mod export;
+pub mod matching;
 pub mod ner;
 mod run_folder;
 mod scheduler;
 pub mod sentence;
 pub mod settings;
+pub mod similarity;
+mod source;
+pub mod vectors;
 pub mod verify;
 
 pub use bert4rs_nn::encoder::Precision;

@@ -1,50 +1,31 @@
 //! Sentence vectors: a folder of sentence-transformers, or of a plain encoder, turns texts into
 //! vectors whose cosines say how alike the texts are.
 
-mod folder;
+mod network;
+mod pooling_file;
+mod recipe;
+mod save;
 
-use bert4rs_nn::block::pooling::{Pooling, normalize, pool};
-use bert4rs_nn::encoder::{Encoder, EncoderInput, Precision};
-use bert4rs_nn::{Ctx, Error as NnError};
-use bert4rs_tensor::op::activation::Activation;
-use bert4rs_tensor::op::linear::{After, linear};
-use bert4rs_tensor::op::prepared::PreparedMatrix;
-use bert4rs_tensor::{Packed, Tensor};
+use std::path::Path;
+use std::sync::Arc;
+
+use bert4rs_nn::Ctx;
+use bert4rs_nn::encoder::{Encoder, Precision, huggingface};
+use bert4rs_tensor::op::recompute::recompute;
+use bert4rs_tensor::{DType, Params, Tensor};
 use bert4rs_text::{Encoding, Tokenizer};
 use rayon::prelude::*;
 
-use crate::{Result, scheduler};
+use crate::{Error, Result, scheduler};
+use network::Network;
+pub(crate) use recipe::{Recipe, Step};
 
 /// An opened model; `Send + Sync`, one serves any number of threads.
 pub struct SentenceEncoder {
     tokenizer: Tokenizer,
-    encoder: Encoder,
+    network: Arc<Network>,
+    recipe: Recipe,
     max_tokens: Option<usize>,
-    /// Put before every text.
-    prompt: String,
-    lower_case: bool,
-    modules: Vec<Module>,
-    width: usize,
-}
-
-/// One step from hidden states to the vector of a text; the first is the pooling.
-enum Module {
-    /// Several poolings stand side by side.
-    Pooling(Vec<Pooling>),
-    Dense(Dense),
-    Normalize,
-}
-
-/// `f(x W^T + b)`
-struct Dense {
-    weight: Weight,
-    bias: Option<Tensor>,
-    activation: Option<Activation>,
-}
-
-enum Weight {
-    Trained(Tensor),
-    Prepared(PreparedMatrix),
 }
 
 /// How texts are run.
@@ -69,24 +50,42 @@ pub struct Embeddings {
     pub truncated: Vec<usize>,
 }
 
-impl Dense {
-    fn prepare(&mut self, precision: Precision) -> Result<()> {
-        if let Weight::Trained(weight) = &self.weight {
-            self.weight = Weight::Prepared(PreparedMatrix::new(weight, precision.weights())?);
-        }
-        Ok(())
-    }
-
-    fn forward(&self, x: &Tensor) -> Result<Tensor> {
-        let after = After { bias: self.bias.as_ref(), activation: self.activation, residual: None };
-        Ok(match &self.weight {
-            Weight::Trained(weight) => linear(x, weight, after)?,
-            Weight::Prepared(matrix) => matrix.linear(x, after)?,
-        })
-    }
-}
-
 impl SentenceEncoder {
+    /// Whether a folder is one of sentence-transformers, or holds an encoder and no task of ours.
+    pub fn is_folder(dir: &Path) -> bool {
+        dir.join(recipe::MODULES).is_file()
+            || (dir.join("config.json").is_file() && !dir.join("bert4rs.toml").is_file())
+    }
+
+    /// Opens a folder of sentence-transformers, or one with an encoder alone: then a text's vector
+    /// is the mean of its tokens' vectors.
+    pub fn open(dir: &Path) -> Result<Self> {
+        let recipe = Recipe::read(dir)?;
+        let tokenizer = Tokenizer::from_dir(&recipe.folder)?;
+        let (_, encoder, mut params, _) = huggingface::load(&recipe.folder, DType::F32)?;
+        let (tokens, rows) = (tokenizer.vocab_size(), encoder.config().vocab_size);
+        if tokens > rows {
+            let message = format!(
+                "the tokenizer has {tokens} tokens, the encoder {rows}; are their files of the same model?"
+            );
+            return Err(Error::model(&recipe.folder, message));
+        }
+        Self::assemble(recipe, tokenizer, encoder, &mut params)
+    }
+
+    /// A model of parts; what the recipe's steps need is added to the encoder's parameters.
+    pub(crate) fn assemble(
+        recipe: Recipe,
+        tokenizer: Tokenizer,
+        encoder: Encoder,
+        params: &mut Params,
+    ) -> Result<Self> {
+        let limits = [recipe.max_tokens.or(tokenizer.max_length()), encoder.max_length()];
+        let max_tokens = limits.into_iter().flatten().min();
+        let network = Arc::new(Network::new(encoder, &recipe, params)?);
+        Ok(Self { tokenizer, network, recipe, max_tokens })
+    }
+
     /// The vectors of texts. They do not depend on the other texts, on threads or on batch sizes.
     pub fn encode(&self, texts: &[&str], options: &Options) -> Result<Embeddings> {
         let mut all = Embeddings { vectors: Vec::with_capacity(texts.len()), truncated: Vec::new() };
@@ -101,12 +100,15 @@ impl SentenceEncoder {
         let read = texts.par_iter().map(|text| self.read(text)).collect::<Result<Vec<_>>>()?;
         let lengths: Vec<usize> = read.iter().map(Encoding::len).collect();
         let batches = scheduler::batches(&lengths, options.batch_tokens);
-        let run = |batch: &[usize]| self.run(&batch.iter().map(|&i| &read[i]).collect::<Vec<_>>());
+        let run = |batch: &[usize]| {
+            let texts: Vec<&Encoding> = batch.iter().map(|&i| &read[i]).collect();
+            self.forward(&mut Ctx::inference(), &texts)
+        };
         let results = scheduler::run(&batches, run)?;
         let first = all.vectors.len();
         all.vectors.resize(first + texts.len(), Vec::new());
         for (batch, result) in batches.iter().zip(&results) {
-            for (&i, row) in batch.iter().zip(result.values::<f32>()?.chunks_exact(self.width)) {
+            for (&i, row) in batch.iter().zip(result.values::<f32>()?.chunks_exact(self.width())) {
                 all.vectors[first + i] = row.to_vec();
             }
         }
@@ -117,19 +119,16 @@ impl SentenceEncoder {
     /// Makes the model ready to answer in a precision; see [`Encoder::prepare`]. A folder that was
     /// just opened answers as it was trained, without packed weights.
     pub fn prepare(mut self, precision: Precision) -> Result<Self> {
-        self.encoder.prepare(precision)?;
-        for module in &mut self.modules {
-            match module {
-                Module::Dense(dense) => dense.prepare(precision)?,
-                Module::Pooling(_) | Module::Normalize => {}
-            }
-        }
+        let Some(network) = Arc::get_mut(&mut self.network) else {
+            return Err(Error::Input("a model in training cannot be prepared; open its folder".into()));
+        };
+        network.prepare(precision)?;
         Ok(self)
     }
 
     /// The numbers of a vector.
     pub fn width(&self) -> usize {
-        self.width
+        self.network.width
     }
 
     /// The longest text in tokens, special tokens included; none = no limit.
@@ -142,34 +141,56 @@ impl SentenceEncoder {
         &self.tokenizer
     }
 
-    fn read(&self, text: &str) -> Result<Encoding> {
-        let mut whole = format!("{}{text}", self.prompt);
-        if self.lower_case {
+    /// What turns hidden states into vectors.
+    pub(crate) fn recipe(&self) -> &Recipe {
+        &self.recipe
+    }
+
+    /// A text as the encoder reads it.
+    pub(crate) fn read(&self, text: &str) -> Result<Encoding> {
+        let mut whole = format!("{}{text}", self.recipe.prompt);
+        if self.recipe.lower_case {
             whole = whole.to_lowercase();
         }
         Ok(self.tokenizer.encode(&whole, self.max_tokens)?)
     }
 
-    /// `[B, width]`
-    fn run(&self, texts: &[&Encoding]) -> Result<Tensor> {
-        let batch = Packed::from_lengths(&texts.iter().map(|t| t.len()).collect::<Vec<_>>());
-        let widen = |ids: fn(&Encoding) -> &[u32]| -> Vec<usize> {
-            texts.iter().flat_map(|t| ids(t)).map(|&id| id as usize).collect()
-        };
-        let (ids, segments) = (widen(|t| &t.ids), widen(|t| &t.type_ids));
-        let input = EncoderInput { ids: &ids, segments: Some(&segments), batch: &batch };
-        let mut x = self.encoder.forward(&mut Ctx::inference(), input, &self.encoder.mask())?; // [T, D]
-        for module in &self.modules {
-            x = match module {
-                Module::Pooling(hows) => {
-                    let parts = hows.iter().map(|&how| pool(&x, &batch, how));
-                    let parts = parts.collect::<std::result::Result<Vec<_>, NnError>>()?;
-                    Tensor::concat(&parts.iter().collect::<Vec<_>>(), 1)?
-                }
-                Module::Dense(dense) => dense.forward(&x)?,
-                Module::Normalize => normalize(&x)?,
+    /// The vectors `[B, width]` of texts that were read.
+    pub(crate) fn forward(&self, ctx: &mut Ctx, texts: &[&Encoding]) -> Result<Tensor> {
+        self.network.forward(ctx, texts)
+    }
+
+    /// As [`Self::forward`], `budget` tokens at a time: what happens inside is not kept, and runs again
+    /// in the backward pass. The gradient is that of one large batch, the memory that of a small one
+    /// (GradCache: Gao et al., 2021).
+    pub(crate) fn forward_in_parts(
+        &self,
+        ctx: &mut Ctx,
+        texts: &[&Encoding],
+        budget: usize,
+    ) -> Result<Tensor> {
+        let mut parts = Vec::new();
+        let mut rest = texts;
+        while let Some(first) = rest.first() {
+            let mut tokens = first.len();
+            let more = rest[1..].iter().take_while(|text| {
+                tokens += text.len();
+                tokens <= budget
+            });
+            let (part, after) = rest.split_at(1 + more.count());
+            rest = after;
+            let (start, network) = (ctx.clone(), self.network.clone());
+            let own: Vec<Encoding> = part.iter().map(|&text| text.clone()).collect();
+            let again = move |_: &Tensor| {
+                let texts: Vec<&Encoding> = own.iter().collect();
+                network.forward(&mut start.clone(), &texts).map_err(|e| match e {
+                    Error::Tensor(e) => e,
+                    other => bert4rs_tensor::Error::Value { op: "recompute", message: other.to_string() },
+                })
             };
+            let nothing = Tensor::scalar(0.0, DType::F32);
+            parts.push(recompute(&nothing, |_| self.network.forward(ctx, part), again)?);
         }
-        Ok(x)
+        Ok(Tensor::concat(&parts.iter().collect::<Vec<_>>(), 0)?)
     }
 }

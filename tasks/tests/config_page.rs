@@ -6,7 +6,9 @@ use std::path::Path;
 
 use bert4rs_nn::encoder::{EmbeddingConfig, EncoderConfig};
 use bert4rs_tasks::config::{DataConfig, OutputConfig, TokenizerConfig};
+use bert4rs_tasks::matching::MatchingConfig;
 use bert4rs_tasks::ner::{HeadConfig, NerConfig};
+use bert4rs_tasks::similarity::{LossConfig, SimilarityConfig};
 use bert4rs_train::TrainConfig;
 use serde_json::Value;
 
@@ -17,7 +19,7 @@ fn page() -> BTreeMap<String, BTreeMap<String, String>> {
     let (mut sections, mut section) = (BTreeMap::<String, BTreeMap<String, String>>::new(), String::new());
     for line in text.lines() {
         if let Some(name) = line.strip_prefix("## `[") {
-            section = name.trim_end_matches("]`").to_string();
+            section = name.replacen("]`", "", 1);
         } else if let Some(row) = line.strip_prefix("| `") {
             let (key, rest) = row.split_once('`').unwrap();
             let default = rest.trim_start_matches(" | ").split(" | ").next().unwrap().trim_matches('`');
@@ -39,9 +41,14 @@ fn same(page: &str, value: &Value) -> bool {
 
 #[test]
 fn the_page_names_every_key_with_its_default() {
-    let task: NerConfig = toml::from_str("type = \"ner\"").unwrap();
+    let ner: NerConfig = toml::from_str("type = \"ner\"").unwrap();
+    let matching: MatchingConfig = toml::from_str("type = \"matching\"").unwrap();
+    let similarity: SimilarityConfig = toml::from_str("type = \"similarity\"").unwrap();
     let sections = [
-        ("task", serde_json::to_value(task)),
+        ("task of entities", serde_json::to_value(ner)),
+        ("task of sentence vectors", serde_json::to_value(similarity)),
+        ("task of matching", serde_json::to_value(matching)),
+        ("loss", serde_json::to_value(LossConfig::default())),
         ("data", serde_json::to_value(DataConfig { train: "a".into(), dev: "b".into() })),
         ("tokenizer", serde_json::to_value(TokenizerConfig::default())),
         ("encoder", serde_json::to_value(EncoderConfig::default())),

@@ -221,9 +221,8 @@ fn broken_folders_say_what_is_wrong() {
     let transformer = ("", "x.Transformer");
     let pooling = ("1_Pooling", "x.Pooling");
     assert!(
-        with(&[transformer, pooling, ("3", "x.WordWeights")]).contains(
-            "WordWeights is not supported; supported are Transformer, Pooling, Dense and Normalize"
-        )
+        with(&[transformer, pooling, ("3", "x.WordWeights")])
+            .contains("WordWeights is not supported; supported are Transformer, WeightedLayerPooling")
     );
     assert!(with(&[pooling]).contains("begins with a Transformer"));
     assert!(with(&[transformer]).contains("expected a Pooling after the Transformer"));

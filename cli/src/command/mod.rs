@@ -4,11 +4,13 @@ pub mod bench;
 pub mod calibrate;
 pub mod convert;
 pub mod doctor;
+pub mod embed;
 pub mod eval;
 pub mod export;
 pub mod info;
 pub mod lab;
 pub mod predict;
+pub mod rerank;
 pub mod train;
 pub mod verify;
 

@@ -4,7 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use anyhow::{Context, Result};
-use bert4rs_tasks::{Error, RunConfig, ner};
+use bert4rs_tasks::config::Goal;
+use bert4rs_tasks::{Error, RunConfig, matching, ner, similarity};
 use bert4rs_train::{Evaluated, Progress, Watch};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -26,7 +27,13 @@ pub fn run(args: &Train, json: bool) -> Result<()> {
         say("stopping after this step, with a checkpoint (Ctrl-C again: at once)");
     })?;
     let mut watch = Bar { bar: None, stop };
-    let result = ner::train(&config, args.resume, &mut watch);
+    let result = match &config.goal {
+        Goal::Ner { .. } => ner::train(&config, args.resume, &mut watch).map(Report::Ner),
+        Goal::Similarity { .. } => {
+            similarity::train(&config, args.resume, &mut watch).map(Report::Similarity)
+        }
+        Goal::Matching { .. } => matching::train(&config, args.resume, &mut watch).map(Report::Matching),
+    };
     if let Some(bar) = watch.bar {
         bar.finish_and_clear();
     }
@@ -36,15 +43,38 @@ pub fn run(args: &Train, json: bool) -> Result<()> {
         }
         other => other?,
     };
-    let (steps, minutes) = (report.steps, report.seconds / 60.0);
+    let (model, steps, seconds, rate) = match &report {
+        Report::Ner(r) => (&r.model, r.steps, r.seconds, r.tokens_per_second),
+        Report::Similarity(r) => (&r.model, r.steps, r.seconds, r.tokens_per_second),
+        Report::Matching(r) => (&r.model, r.steps, r.seconds, r.tokens_per_second),
+    };
     say(&format!(
-        "{steps} steps in {minutes:.1} minutes, {:.0} tokens/s; best model on {}:",
-        report.tokens_per_second,
+        "{steps} steps in {:.1} minutes, {rate:.0} tokens/s; best model on {}:",
+        seconds / 60.0,
         config.data.dev.display()
     ));
-    output::evaluation(&report.evaluation, json)?;
-    say(&format!("next: bert4rs predict {} \"a text\"", quoted(&report.model.display().to_string())));
+    let model = quoted(&model.display().to_string());
+    match &report {
+        Report::Ner(r) => {
+            output::evaluation(&r.evaluation, json)?;
+            say(&format!("next: bert4rs predict {model} \"a text\""));
+        }
+        Report::Similarity(r) => {
+            super::eval::show(&r.evaluation, json)?;
+            say(&format!("next: bert4rs embed {model} texts.txt -o vectors.npy"));
+        }
+        Report::Matching(r) => {
+            super::eval::show_matching(&r.evaluation, json)?;
+            say(&format!("next: bert4rs rerank {model} --query \"a question\" candidates.txt"));
+        }
+    }
     Ok(())
+}
+
+enum Report {
+    Ner(ner::TrainReport),
+    Similarity(similarity::TrainReport),
+    Matching(matching::TrainReport),
 }
 
 /// The command that goes on with this run.

@@ -8,6 +8,7 @@ use bert4rs_nn::weights::{Allow, Checkpoint};
 use bert4rs_tensor::{DType, Params, Rng};
 
 use super::{Subject, SubjectKind, without_dropout};
+use crate::config::Goal;
 use crate::ner::{self, NerModel};
 use crate::{Error, Result, RunConfig, read_examples, settings};
 
@@ -69,10 +70,12 @@ impl Subject {
 
     fn of_config(name: &str, path: &Path) -> Result<Self> {
         let mut run = RunConfig::load(path, &[])?;
-        let examples = read_examples(&run.data.train)?;
-        if run.task.labels.is_empty() {
-            run.task.labels = ner::labels_of(&examples);
+        if !matches!(run.goal, Goal::Ner { .. }) {
+            let message =
+                "a configuration of another task than \"ner\"; give the folder of the model, or a preset";
+            return Err(Error::Config(format!("{}: {message}", path.display())));
         }
+        let examples = read_examples(&run.data.train)?;
         let new = !run.encoder.contains_key("path");
         let model = ner::build(&mut run, &examples)?;
         let (encoder, params) = twin(&without_dropout(model.encoder_config()), model.params())?;

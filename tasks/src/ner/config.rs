@@ -5,6 +5,7 @@ use bert4rs_nn::head::{
 };
 use serde::{Deserialize, Serialize};
 
+use crate::config::TaskKind;
 use crate::{Error, Result};
 
 /// What entity recognition does with its input.
@@ -26,14 +27,6 @@ pub struct NerConfig {
     /// Tokens that neighbouring windows share.
     #[serde(default = "default_overlap")]
     pub overlap: usize,
-}
-
-/// The tasks there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum TaskKind {
-    /// Entity recognition, flat and nested.
-    Ner,
 }
 
 /// What happens to a text that is too long.

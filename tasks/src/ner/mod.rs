@@ -11,11 +11,10 @@ mod run;
 mod score;
 
 pub(crate) use build::build;
-pub use config::{Decoder, HeadConfig, NerConfig, OverflowKind, TaskKind};
+pub use config::{Decoder, HeadConfig, NerConfig, OverflowKind};
 pub use encode::Piece;
 pub(crate) use encode::pieces;
 pub use model::NerModel;
 pub use predictor::{Answer, Entity, PredictOptions};
-pub(crate) use run::labels_of;
 pub use run::{TrainReport, train};
 pub use score::{Evaluation, evaluate, evaluate_stream};

@@ -39,9 +39,6 @@ pub fn train(config: &RunConfig, resume: bool, watch: &mut dyn Watch) -> Result<
     let train_set = read_examples(&config.data.train)?;
     let dev_set = read_examples(&config.data.dev)?;
     let mut config = config.clone();
-    if config.task.labels.is_empty() {
-        config.task.labels = labels_of(&train_set);
-    }
     let model = build(&mut config, &train_set)?;
     let (pieces, lost) = pieces(&model, &train_set, &config.data.train)?;
     check_labels(&model, &dev_set, &config.data.dev)?;
@@ -60,7 +57,8 @@ pub fn train(config: &RunConfig, resume: bool, watch: &mut dyn Watch) -> Result<
     if !resume {
         run_folder::record(dir, &resolved)?;
     }
-    let data = fingerprint(&pieces, &dev_set);
+    let gold = pieces.iter().map(|piece| format!("{:?}{:?}", piece.ids, piece.gold));
+    let data = run_folder::fingerprint(gold.chain(dev_set.iter().map(|example| format!("{example:?}"))));
     let objective = NerObjective { model: &model, dev: &dev_set, data };
     let report = bert4rs_train::train(&objective, &pieces, &config.train, dir, resume, watch)?;
     run_folder::record(dir, &resolved)?; // a resumed run may have become longer
@@ -76,7 +74,7 @@ pub fn train(config: &RunConfig, resume: bool, watch: &mut dyn Watch) -> Result<
     })
 }
 
-pub(crate) fn labels_of(examples: &[Example]) -> Vec<String> {
+pub(super) fn labels_of(examples: &[Example]) -> Vec<String> {
     let labels: BTreeSet<&str> =
         examples.iter().flat_map(|e| e.entities.iter().map(|x| x.label.as_str())).collect();
     labels.into_iter().map(str::to_string).collect()
@@ -121,18 +119,4 @@ fn pieces(model: &NerModel, examples: &[Example], path: &Path) -> Result<(Vec<Pi
 
 fn in_example(path: &Path, index: usize, error: Error) -> Error {
     Error::Input(format!("{}: example {}: {error}", path.display(), index + 1))
-}
-
-/// Tells data sets apart, so that a run is not resumed on other examples. FNV-1a: stable across
-/// machines and versions; guards against mistakes, not against malice.
-fn fingerprint(pieces: &[Piece], dev: &[Example]) -> String {
-    let mut hash = 0xcbf2_9ce4_8422_2325u64;
-    let mut add = |text: &str| {
-        for byte in text.bytes().chain([0]) {
-            hash = (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3);
-        }
-    };
-    pieces.iter().for_each(|piece| add(&format!("{:?}{:?}", piece.ids, piece.gold)));
-    dev.iter().for_each(|example| add(&format!("{example:?}")));
-    format!("examples {hash:016x}")
 }
