@@ -1,8 +1,12 @@
 //! The command line's words.
 
+mod search;
+
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+pub use search::{Dtype, Index, Search, Whiten};
 
 /// Train, evaluate and apply text-understanding models.
 #[derive(Parser)]
@@ -47,6 +51,12 @@ pub enum Command {
     Doctor(Doctor),
     /// Measure what 8 bits cost a model; where that is within the bound, --precision auto uses them
     Calibrate(Calibrate),
+    /// Make vectors comparable without labels: a copy of a model folder that whitens
+    Whiten(Whiten),
+    /// Make an index of texts, add to it, delete from it
+    Index(Index),
+    /// Find the texts of an index that are most like a query
+    Search(Search),
     /// Small experiments: claims of articles, each with numbers, a plot and a verdict
     #[command(subcommand)]
     Lab(Lab),

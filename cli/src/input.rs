@@ -23,6 +23,8 @@ pub struct Text {
     /// What it is called in the answer, if its record has a name.
     pub id: Option<Value>,
     pub text: String,
+    /// Its line, where texts are records of JSON.
+    pub record: Option<String>,
 }
 
 /// Texts in their order, of any number.
@@ -64,6 +66,7 @@ pub fn texts(arguments: &[String]) -> Result<Texts> {
                 place: format!("text {}", i + 1),
                 id: None,
                 text: text.clone(),
+                record: None,
             };
             let texts: Vec<Text> = many.iter().enumerate().map(text).collect();
             Ok(Texts::Arguments(texts.into_iter()))
@@ -137,7 +140,7 @@ impl Lines {
             let line = line.trim_end_matches(['\n', '\r']);
             let json = *self.json.get_or_insert_with(|| line.trim_start().starts_with('{'));
             if !json {
-                return Ok(Some(Text { place, id: None, text: line.to_string() }));
+                return Ok(Some(Text { place, id: None, text: line.to_string(), record: None }));
             }
             if line.trim().is_empty() {
                 continue;
@@ -150,7 +153,8 @@ impl Lines {
                     e.column()
                 )
             })?;
-            return Ok(Some(Text { place, id: record.id, text: record.text }));
+            let line = Some(line.to_string());
+            return Ok(Some(Text { place, id: record.id, text: record.text, record: line }));
         }
     }
 }

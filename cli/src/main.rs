@@ -35,6 +35,9 @@ fn main() -> ExitCode {
         args::Command::Verify(args) => command::verify::run(args, cli.json),
         args::Command::Doctor(args) => command::doctor::run(args, cli.json),
         args::Command::Calibrate(args) => command::calibrate::run(args, cli.json),
+        args::Command::Whiten(args) => command::whiten::run(args, cli.json),
+        args::Command::Index(args) => command::index::run(args, cli.json),
+        args::Command::Search(args) => command::search::run(args, cli.json),
         args::Command::Lab(verb) => command::lab::run(verb, cli.json),
     };
     if cli.profile {

@@ -8,7 +8,7 @@
 //! `Precision::Auto` is f32 without this file, with one that permits nothing, and on CPUs without
 //! 8-bit products; a file of other weights is an error.
 
-mod fingerprint;
+pub(crate) mod fingerprint;
 mod measure;
 
 use std::path::Path;

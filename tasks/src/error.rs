@@ -61,6 +61,9 @@ pub enum Error {
     /// Models.
     #[error(transparent)]
     Nn(#[from] bert4rs_nn::Error),
+    /// Vectors and indexes.
+    #[error(transparent)]
+    Search(#[from] bert4rs_search::Error),
     /// Training.
     #[error(transparent)]
     Train(#[from] bert4rs_train::Error),

@@ -13,6 +13,7 @@ mod examples;
 pub mod export;
 pub mod matching;
 pub mod ner;
+pub mod retrieval;
 mod run_folder;
 mod scheduler;
 pub mod sentence;
@@ -21,6 +22,7 @@ pub mod similarity;
 mod source;
 pub mod vectors;
 pub mod verify;
+pub mod whitening;
 
 pub use bert4rs_nn::encoder::Precision;
 pub use config::RunConfig;

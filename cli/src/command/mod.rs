@@ -7,12 +7,15 @@ pub mod doctor;
 pub mod embed;
 pub mod eval;
 pub mod export;
+pub mod index;
 pub mod info;
 pub mod lab;
 pub mod predict;
 pub mod rerank;
+pub mod search;
 pub mod train;
 pub mod verify;
+pub mod whiten;
 
 use bert4rs_tasks::ner::{OverflowKind, PredictOptions};
 

@@ -12,6 +12,24 @@ use crate::{Error, Result};
 
 /// Of all weight files of a folder and of the folders of its modules.
 pub(super) fn of(dir: &Path) -> Result<String> {
+    hash(dir, &[])
+}
+
+/// As [`of`], and of the files that decide how a text becomes a vector.
+pub(crate) fn of_vectors(dir: &Path) -> Result<String> {
+    const DECIDE: [&str; 7] = [
+        "modules.json",
+        "config_sentence_transformers.json",
+        "sentence_bert_config.json",
+        "tokenizer.json",
+        "vocab.txt",
+        "spiece.model",
+        "1_Pooling/config.json",
+    ];
+    hash(dir, &DECIDE)
+}
+
+fn hash(dir: &Path, beside: &[&str]) -> Result<String> {
     let mut files = weight_files(dir)?;
     for entry in fs::read_dir(dir).map_err(|e| Error::file(dir, e))? {
         let path = entry.map_err(|e| Error::file(dir, e))?.path();
@@ -24,6 +42,7 @@ pub(super) fn of(dir: &Path) -> Result<String> {
         let message = "has no weights to calibrate; expected model.safetensors, or first `bert4rs convert`";
         return Err(Error::model(dir, message));
     }
+    files.extend(beside.iter().map(|name| dir.join(name)).filter(|path| path.is_file()));
     let mut hash = Hash::default();
     for file in files {
         hash.file(&file).map_err(|e| Error::file(&file, e))?;
