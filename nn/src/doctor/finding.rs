@@ -99,7 +99,7 @@ pub fn findings(config: &EncoderConfig, report: &Report) -> Vec<Finding> {
         all.extend(if starts_at_zero { None } else { weights::untrained_rows(rows) });
     }
     all.extend(depth::activations(config, report));
-    all.extend(flow::gradients(report));
+    all.extend(flow::gradients(config, report));
     all.extend(attention::entropies(report));
     all.extend(report.recurrent.iter().filter_map(flow::recurrent));
     all

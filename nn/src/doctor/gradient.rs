@@ -3,7 +3,7 @@
 //!              the last hidden states has length about 1 and no direction
 //! Why:         it needs neither head nor labels, so that what is seen is the encoder's own; a loss of a task says
 //!              besides how wrong the model is
-//! Numerics:    without dropout; a parameter counts as without gradient below 1e-6 of the length of all
+//! Numerics:    without dropout; a parameter counts as without gradient below 1e-10 of the length of all
 
 use bert4rs_tensor::op::optimizer::squared_norm;
 use bert4rs_tensor::{Params, Rng, Tensor, backward, grad};
@@ -14,7 +14,7 @@ use crate::encoder::{Encoder, EncoderConfig, Mixer, Norm, Position};
 use crate::{Ctx, Result};
 
 /// Below this share of the whole gradient there is none.
-const NOTHING: f64 = 1e-6;
+const NOTHING: f64 = 1e-10;
 
 /// Lengths of gradients of one batch.
 #[derive(Clone, Debug, Serialize)]

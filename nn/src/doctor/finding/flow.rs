@@ -3,13 +3,14 @@
 use super::{Finding, Kind, ends, finding};
 use crate::doctor::Report;
 use crate::doctor::recurrent::{Reach, Verdict};
+use crate::encoder::EncoderConfig;
 
 /// The same for gradients, each in proportion to the activations it belongs to.
 const FLOW: f64 = 100.0;
 /// Steps that a new recurrent layer should reach back.
 const REACH: usize = 5;
 
-pub(super) fn gradients(report: &Report) -> Vec<Finding> {
+pub(super) fn gradients(config: &EncoderConfig, report: &Report) -> Vec<Finding> {
     let (gradients, mut all) = (&report.gradients, Vec::new());
     if !gradients.not_finite.is_empty() {
         all.push(finding(
@@ -24,10 +25,12 @@ pub(super) fn gradients(report: &Report) -> Vec<Finding> {
     let scales = std::iter::once(report.activations.embedding)
         .chain(report.activations.layers.iter().map(|layer| layer.hidden));
     let (of, flow): (&str, Vec<f64>) = match gradients.hidden.is_empty() {
-        // The last is seen after the norm at the end, if there is one: its gradient has length 1 as it is.
+        // The last is seen after the norm at the end, if there is one, which gives it scale 1.
         false => {
             let last = gradients.hidden.len() - 1;
-            let one = |(i, (g, s)): (usize, (&f64, f64))| if i == last { *g } else { g * s };
+            let one = |(i, (g, s)): (usize, (&f64, f64))| {
+                if i == last && config.has_final_norm() { *g } else { g * s }
+            };
             ("outputs of layers", gradients.hidden.iter().zip(scales).enumerate().map(one).collect())
         }
         true => ("parameters", gradients.layers.clone()),
