@@ -1,13 +1,12 @@
 //! The product on machines without AVX-512, and in f64: blocks of rows through the `gemm` crate.
 //!
 //! Numerics:    the crate chooses its order of sums by the shape and the layout of a call. Blocks
-//!              of rows are therefore copied by columns, two rows at least, and at most `DEPTH`
-//!              terms are summed in one call: then it always takes its main path, one chain of
-//!              multiply-adds per element. A test compares row by row.
+//!              of rows are therefore copied by columns, two rows and two columns at least, and at most
+//!              `DEPTH` terms are summed in one call: then it always takes its main path, one chain of
+//!              multiply-adds per element. Tests compare row by row and column by column.
 
 use super::View;
-use crate::cpu::simd;
-use crate::{Real, parallel, real};
+use crate::{Real, parallel};
 use gemm::Parallelism;
 
 /// Rows of one call.
@@ -94,17 +93,13 @@ fn block<T: Real>(n: usize, k: usize, a: View<T>, b: View<T>, row: usize, c: &mu
     }
 }
 
-/// `c [rows, 1] += a b` for the rows from `row`: inner products.
+/// `c [rows, 1] += a b` for the rows from `row`: two equal columns, so that the sums have the order that
+/// they have among more columns.
 fn column<T: Real>(k: usize, a: View<T>, b: View<T>, row: usize, c: &mut [T]) {
-    let at = |view: View<T>, start: usize, stride: usize| -> Vec<T> {
-        (0..k).map(|i| view.data[start + i * stride]).collect()
-    };
-    let right = at(b, 0, b.row_stride);
-    for (i, c) in c.iter_mut().enumerate() {
-        let left = at(a, (row + i) * a.row_stride, a.col_stride);
-        *c += simd(
-            #[inline(always)]
-            || real::dot(&left, &right),
-        );
+    let right: Vec<T> = (0..k).flat_map(|i| [b.data[i * b.row_stride]; 2]).collect();
+    let mut twice: Vec<T> = c.iter().flat_map(|&x| [x; 2]).collect();
+    block(2, k, a, View::row_major(&right, 2), row, &mut twice);
+    for (c, pair) in c.iter_mut().zip(twice.chunks_exact(2)) {
+        *c = pair[0];
     }
 }

@@ -105,6 +105,33 @@ fn a_row_does_not_depend_on_the_other_rows() {
     }
 }
 
+fn check_columns_are_independent<T: Real>(m: usize, n: usize, k: usize) {
+    let (a, b) = (numbers::<T>(m * k, 6), numbers::<T>(n * k, 7));
+    let left = View::row_major(&a, k);
+    let mut all = vec![T::ZERO; m * n];
+    matmul(m, n, k, left, View::transposed(&b, k), &mut all, false);
+    for (first, count) in [(0, 1), (n - 1, 1), (n / 2, 2.min(n - n / 2)), (0, n / 2)] {
+        let mut some = vec![T::ZERO; m * count];
+        matmul(m, count, k, left, View::transposed(&b[first * k..], k), &mut some, false);
+        for i in 0..m {
+            let expected = &all[i * n + first..][..count];
+            assert_eq!(&some[i * count..][..count], expected, "{m} {n} {k}, columns {first} + {count}");
+        }
+    }
+}
+
+#[test]
+fn a_column_does_not_depend_on_the_other_columns() {
+    for m in [1, 2, 10, 48] {
+        for k in [1, 2, 3, 16, 64, 900] {
+            for n in [2, 3, 5, 20, 130] {
+                check_columns_are_independent::<f32>(m, n, k);
+                check_columns_are_independent::<f64>(m, n, k);
+            }
+        }
+    }
+}
+
 #[test]
 fn the_number_of_threads_does_not_change_a_bit() {
     let (m, n, k) = (200, 500, 700);
